@@ -1,0 +1,1 @@
+//! AI: one folder a dialect.

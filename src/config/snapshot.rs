@@ -1,0 +1,144 @@
+//! The compiled config: one immutable value that a request takes once.
+//!
+//! Knows no codec and does no I/O. Lookups are hash lookups; nothing here is locked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::keys::Key;
+use crate::policy::route::{Repository, Resource};
+use crate::protocol::Front;
+
+type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up from 1 with each swap.
+    pub generation: u64,
+    /// SHA-256, hex, over the content of the whole set of files.
+    pub hash: Box<str>,
+    pub loaded_at: Timestamp,
+    pub process: ProcessSettings,
+    pub listen: Vec<Listen>,
+    /// Base domains for virtual-host addressing and for listeners that several fronts share.
+    pub base_domains: Vec<(Front, Box<str>)>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub cors: Option<Cors>,
+    pub limits: GlobalLimits,
+    pub admin: AdminSettings,
+    pub metrics_per_key: bool,
+    /// Sorted by name.
+    pub repositories: Vec<Arc<Repository>>,
+    /// Sorted by name.
+    pub resources: Vec<Arc<Resource>>,
+    /// S3 keys by access key id: only keys of repositories whose endpoint is S3.
+    pub s3_keys: FastMap<Box<str>, KeyEntry>,
+    /// AI keys by the SHA-256 of their bearer token.
+    pub ai_keys: FastMap<[u8; 32], KeyEntry>,
+}
+
+/// A key with the one repository that it opens.
+#[derive(Clone, Debug)]
+pub struct KeyEntry {
+    pub key: Arc<Key>,
+    pub repository: Arc<Repository>,
+}
+
+/// Read at start only; a change is reported as needing a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessSettings {
+    pub state_dir: PathBuf,
+    /// 0: one a core.
+    pub worker_threads: usize,
+}
+
+/// One address to listen on, with the fronts that share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub address: ListenAddress,
+    pub tls: bool,
+    pub fronts: Vec<Front>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A numeric `HOST:PORT`.
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+    /// A socket passed by systemd under this name.
+    Fd(Box<str>),
+}
+
+/// Answers to CORS preflights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// `*` or exact origins.
+    pub allow_origins: Vec<Box<str>>,
+    pub allow_methods: Vec<Box<str>>,
+    pub allow_headers: Vec<Box<str>>,
+    pub expose_headers: Vec<Box<str>>,
+    pub max_age: Duration,
+}
+
+/// Limits of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlobalLimits {
+    /// Largest request head, in bytes.
+    pub header_bytes: usize,
+    /// From a head's first byte to its last.
+    pub header_deadline: Duration,
+    /// How long an idle client connection is kept.
+    pub keep_alive: Duration,
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    /// Bytes a second that a request body must keep up, after 10 s of grace. 0: no minimum.
+    pub min_body_rate: u64,
+    /// Longest wait for requests in flight at shutdown.
+    pub drain: Duration,
+    /// Largest AI request body, in bytes.
+    pub ai_body_bytes: usize,
+    /// All AI request bodies held at one time, in bytes.
+    pub ai_body_bytes_total: usize,
+}
+
+#[derive(Debug)]
+pub struct AdminSettings {
+    /// `Host` values that are answered.
+    pub allow_hosts: Vec<Box<str>>,
+    pub metrics_public: bool,
+    pub tokens: Vec<AdminToken>,
+}
+
+/// What an admin token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `/metrics` only.
+    Metrics,
+    /// GETs.
+    Viewer,
+    /// Viewer, and keys and reload.
+    Operator,
+    Admin,
+}
+
+#[derive(Debug)]
+pub struct AdminToken {
+    pub name: Box<str>,
+    pub role: Role,
+    pub sha256: [u8; 32],
+}
+
+impl Snapshot {
+    pub fn repository(&self, name: &str) -> Option<&Arc<Repository>> {
+        self.repositories
+            .iter()
+            .find(|repository| *repository.name == *name)
+    }
+}

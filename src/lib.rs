@@ -1,0 +1,12 @@
+//! Aqueduct: a reverse proxy for cloud storage and AI.
+
+pub mod ai;
+pub mod config;
+pub mod error;
+pub mod keys;
+pub mod message;
+pub mod policy;
+pub mod protocol;
+pub mod secret;
+pub mod storage;
+pub mod telemetry;

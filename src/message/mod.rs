@@ -1,0 +1,3 @@
+//! HTTP message helpers that know no provider: a leaf. (Not named `http`: it would shadow the crate.)
+
+pub mod body;

@@ -1,0 +1,218 @@
+//! Where a request goes: a repository's exposed names and models, and the resources behind them.
+//!
+//! Everything here is compiled from config, immutable, and shared by `Arc`: a request that was admitted keeps
+//! the resource that it was admitted to, whatever is reloaded meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::keys::AiType;
+use crate::keys::signing::SigningCache;
+use crate::policy::limit::RepositoryLimiter;
+use crate::protocol::{Dialect, Protocol};
+use crate::secret::Secret;
+use crate::telemetry::metrics::{RepositoryMeters, ResourceMeters};
+
+/// One endpoint over many resources.
+#[derive(Debug)]
+pub struct Repository {
+    pub id: Uuid,
+    pub name: Arc<str>,
+    pub storage: Option<StorageEndpoint>,
+    pub ai: Option<AiEndpoint>,
+    pub limiter: Arc<RepositoryLimiter>,
+    pub meters: Arc<RepositoryMeters>,
+}
+
+/// The storage half of a repository: a flat namespace of buckets under their exposed names.
+#[derive(Debug)]
+pub struct StorageEndpoint {
+    pub protocol: Protocol,
+    /// Sorted by exposed name.
+    pub buckets: Vec<Arc<Bucket>>,
+    pub by_name: HashMap<Box<str>, Arc<Bucket>, foldhash::fast::RandomState>,
+    pub unsigned_payload: UnsignedPayload,
+    /// Largest object or part accepted, in bytes.
+    pub object_bytes_max: u64,
+}
+
+/// Whether a client may leave its payload out of the signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsignedPayload {
+    Allow,
+    TlsOnly,
+}
+
+/// A bucket or container as clients see it.
+#[derive(Debug)]
+pub struct Bucket {
+    /// The name that clients use.
+    pub exposed: Box<str>,
+    /// The bucket's or container's own name at its resource.
+    pub upstream: Box<str>,
+    /// Put before every upstream key; empty, or ends where the config says (usually with `/`).
+    pub prefix: Box<str>,
+    pub created_at: Timestamp,
+    pub resource: Arc<Resource>,
+}
+
+impl Bucket {
+    /// Whether the client's names differ from the upstream's, so that documents which carry them must be
+    /// translated.
+    pub fn is_renamed(&self) -> bool {
+        self.exposed != self.upstream || !self.prefix.is_empty()
+    }
+}
+
+/// A bucket or container, or an AI provider account, attached to a repository.
+#[derive(Debug)]
+pub struct Resource {
+    pub name: Arc<str>,
+    /// Stable identity; the v5 uuid of the name where config gives none.
+    pub id: Uuid,
+    pub origin: Origin,
+    pub timeouts: Timeouts,
+    pub kind: ResourceKind,
+    pub meters: Arc<ResourceMeters>,
+}
+
+/// Where a resource's server is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub tls: bool,
+    /// Host name or address, without port or brackets.
+    pub host: Box<str>,
+    pub port: u16,
+    /// The `Host` header: the port is left out when it is the scheme's own.
+    pub authority: HeaderValue,
+    /// Path of the configured URL without a trailing `/`; empty for none.
+    pub base_path: Box<str>,
+    /// Lifts the check that only public addresses are connected to.
+    pub allow_private: bool,
+    /// PEM bundle used instead of the system's roots.
+    pub ca_file: Option<Box<str>>,
+}
+
+/// Time limits towards one resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub tls: Duration,
+    /// From the end of the request to the head of the response.
+    pub first_byte: Duration,
+    /// Between two reads or writes of a body.
+    pub idle: Duration,
+    /// How long an unused connection stays in the pool.
+    pub pool_idle: Duration,
+}
+
+/// What a resource speaks, with what it takes to speak it.
+#[derive(Debug)]
+pub enum ResourceKind {
+    S3(S3Account),
+    Ai(AiAccount),
+}
+
+/// An S3 or S3-compatible bucket's credential and habits.
+#[derive(Debug)]
+pub struct S3Account {
+    pub region: Box<str>,
+    pub access_key_id: Box<str>,
+    pub secret_access_key: Secret,
+    pub session_token: Option<Secret>,
+    pub addressing: Addressing,
+    pub quirks: S3Quirks,
+    /// Derived keys for signing towards this resource.
+    pub signing: SigningCache,
+}
+
+/// Where the bucket stands in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// `https://host/bucket/key`
+    Path,
+    /// `https://bucket.host/key`
+    Virtual,
+}
+
+/// What differs between S3-compatible stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct S3Quirks {
+    /// The store compares the payload with `x-amz-content-sha256` before it commits. Where not, we do.
+    pub verifies_sha256: bool,
+    /// The store takes `STREAMING-UNSIGNED-PAYLOAD-TRAILER` bodies.
+    pub trailers: bool,
+}
+
+/// An OpenAI-compatible account.
+#[derive(Debug)]
+pub struct AiAccount {
+    pub dialect: Dialect,
+    pub provider: AiType,
+    /// `None` for servers that ask for none.
+    pub api_key: Option<Secret>,
+    /// Ask for token usage in streams that did not, and hide it again.
+    pub usage_injection: UsageInjection,
+    /// The server has `/v1/responses`.
+    pub responses: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsageInjection {
+    /// Until the server refuses the field.
+    Auto,
+    Never,
+}
+
+/// The AI half of a repository.
+#[derive(Debug)]
+pub struct AiEndpoint {
+    /// Models by the name that clients use, in config order.
+    pub models: Vec<Arc<ModelRoute>>,
+    pub by_name: HashMap<Box<str>, Arc<ModelRoute>, foldhash::fast::RandomState>,
+    /// Resources without a `models` list, in config order: asked for whatever is not in `by_name`.
+    pub open: Vec<Arc<Resource>>,
+    /// All resources, in config order.
+    pub resources: Vec<Arc<Resource>>,
+    /// `/v1/*` paths outside the supported list that are forwarded unchanged to the first resource.
+    pub passthrough: Vec<Box<str>>,
+}
+
+/// One model name of a repository.
+#[derive(Debug)]
+pub struct ModelRoute {
+    /// The name that clients use.
+    pub name: Box<str>,
+    pub is_alias: bool,
+    /// Where it is served, first choice first, each with the model's name there.
+    pub targets: Vec<ModelTarget>,
+}
+
+#[derive(Debug)]
+pub struct ModelTarget {
+    pub resource: Arc<Resource>,
+    pub upstream: Box<str>,
+}
+
+impl Resource {
+    /// The S3 account, where this is an S3 resource.
+    pub fn s3(&self) -> Option<&S3Account> {
+        match &self.kind {
+            ResourceKind::S3(account) => Some(account),
+            ResourceKind::Ai(_) => None,
+        }
+    }
+
+    /// The AI account, where this is an AI resource.
+    pub fn ai(&self) -> Option<&AiAccount> {
+        match &self.kind {
+            ResourceKind::Ai(account) => Some(account),
+            ResourceKind::S3(_) => None,
+        }
+    }
+}

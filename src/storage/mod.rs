@@ -1,0 +1,1 @@
+//! Storage: one folder a protocol, a canonical model in the middle.

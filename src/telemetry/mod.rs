@@ -1,0 +1,3 @@
+//! What operators see: metrics and the access log. A leaf; nothing here knows a request's type.
+
+pub mod metrics;
