@@ -51,6 +51,12 @@ pub struct KeyEntry {
     pub repository: Arc<Repository>,
 }
 
+impl AsRef<Key> for KeyEntry {
+    fn as_ref(&self) -> &Key {
+        &self.key
+    }
+}
+
 /// Read at start only; a change is reported as needing a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSettings {
