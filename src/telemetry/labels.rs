@@ -368,7 +368,8 @@ const CODES: [u16; 46] = [
     402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 429, 431,
     499, 500, 501, 502, 503, 504, 507, 529,
 ];
-const CODE_OTHER: usize = CODES.len();
+const CODE_OTHER: u8 = 46;
+const _: () = assert!(CODE_OTHER as usize == CODES.len());
 
 /// An exact HTTP status as a `code` label. 499 is a client that left before its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,7 +382,7 @@ impl Code {
         if status < 600 {
             Self(CODE_INDEX[status as usize])
         } else {
-            Self(CODE_OTHER as u8)
+            Self(CODE_OTHER)
         }
     }
 
@@ -398,10 +399,10 @@ impl Code {
 
 /// From a status to its place in [`CODES`].
 const CODE_INDEX: [u8; 600] = {
-    let mut table = [CODE_OTHER as u8; 600];
+    let mut table = [CODE_OTHER; 600];
     let mut at = 0;
-    while at < CODES.len() {
-        table[CODES[at] as usize] = at as u8;
+    while at < CODE_OTHER {
+        table[CODES[at as usize] as usize] = at;
         at += 1;
     }
     table

@@ -5,6 +5,7 @@
 //! - [`meters`]: the handles of one repository and of one resource, resolved once.
 //! - `process`: `process_*`, read from `/proc/self` when scraped.
 
+pub mod config_meters;
 pub mod labels;
 pub mod meters;
 pub mod metrics;
