@@ -5,9 +5,11 @@
 //! - [`meters`]: the handles of one repository and of one resource, resolved once.
 //! - `process`: `process_*`, read from `/proc/self` when scraped.
 
+pub mod access_log;
 pub mod config_meters;
 pub mod labels;
 pub mod meters;
 pub mod metrics;
 mod process;
 mod registry;
+pub mod trace;
