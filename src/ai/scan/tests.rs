@@ -1,0 +1,1 @@
+//! Bodies, whole and cut at every byte.

@@ -1,0 +1,1 @@
+//! Streams, whole and cut at every byte.
