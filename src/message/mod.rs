@@ -3,3 +3,4 @@
 pub mod body;
 pub mod date;
 pub mod escape;
+pub mod reply;
