@@ -6,6 +6,7 @@
 //! *key* (ours) and *credential* (a provider's).
 
 pub mod file;
+pub mod generate;
 pub mod hash;
 pub mod seal;
 pub mod signing;
