@@ -7,6 +7,7 @@
 pub mod diagnostic;
 pub mod live;
 mod mask;
+pub mod parse;
 pub mod model;
 pub mod secrets;
 pub mod snapshot;
