@@ -7,9 +7,10 @@
 pub mod diagnostic;
 pub mod live;
 mod mask;
-pub mod parse;
 pub mod model;
+pub mod parse;
 pub mod secrets;
 pub mod snapshot;
+pub mod store;
 pub mod units;
 pub mod words;
