@@ -9,7 +9,7 @@ use super::model::{self, Field, Section};
 
 /// A source line that may be shown, with the columns of what it is about.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Masked {
+pub(super) struct Masked {
     pub line: String,
     pub carets: Range<usize>,
 }
@@ -20,7 +20,7 @@ const LINE_MAX: usize = 200;
 const HIDDEN: &str = "\"***\"";
 
 /// Masks the line at `line` of `text`; `span` is what to underline (bytes of `text`, within the line).
-pub fn line(text: &str, line: Range<usize>, span: Range<usize>) -> Masked {
+pub(super) fn line(text: &str, line: Range<usize>, span: Range<usize>) -> Masked {
     let mut out = String::new();
     let mut carets = 0..0;
     let mut shown = value_before_is_shown(text, line.start);
@@ -168,7 +168,7 @@ fn is_name_char(byte: u8) -> bool {
 }
 
 /// Whether a field of this name is known and holds no secret in any table.
-fn is_public(name: &str) -> bool {
+pub(super) fn is_public(name: &str) -> bool {
     let mut known = false;
     for field in all_fields().filter(|field| field.name.trim_start_matches("r#") == name) {
         if field.secret || SECRET_REFERENCES.contains(&field.name) {

@@ -591,3 +591,49 @@ impl<'de> Deserialize<'de> for Model {
         from.deserialize_any(Visitor)
     }
 }
+
+/// Something outside the config's own files whose content is part of the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference<'a> {
+    File(&'a str),
+    /// A file in `$CREDENTIALS_DIRECTORY`.
+    Credential(&'a str),
+}
+
+impl File {
+    /// Every [`Reference`] of the file.
+    pub fn references(&self) -> Vec<Reference<'_>> {
+        let mut secrets: Vec<&SecretRef> = Vec::new();
+        let mut files: Vec<&Spanned<String>> = Vec::new();
+        for s3 in &self.s3 {
+            secrets.push(s3.secret_access_key.get_ref());
+            secrets.extend(s3.session_token.as_ref().map(Spanned::get_ref));
+            files.extend(&s3.ca_file);
+        }
+        for gcs in &self.gcs {
+            secrets.push(gcs.credentials.get_ref());
+        }
+        for azure in &self.azure {
+            secrets.push(azure.account_key.get_ref());
+        }
+        for ai in &self.ai {
+            secrets.extend(ai.api_key.as_ref().map(Spanned::get_ref));
+            files.extend(&ai.ca_file);
+        }
+        for key in &self.key {
+            secrets.extend(key.secret.as_ref().map(Spanned::get_ref));
+        }
+        for master in self.root.secrets.iter().flat_map(|secrets| &secrets.master) {
+            secrets.push(master.source.get_ref());
+        }
+        for cert in self.root.tls.iter().flat_map(|tls| &tls.certs) {
+            secrets.extend(cert.key.as_ref().map(Spanned::get_ref));
+            files.push(&cert.cert);
+        }
+        let secrets = secrets.into_iter().filter_map(SecretRef::reference);
+        let files = files
+            .into_iter()
+            .map(|file| Reference::File(file.get_ref().as_str()));
+        secrets.chain(files).collect()
+    }
+}

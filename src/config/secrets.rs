@@ -3,17 +3,17 @@
 //! pasted secret is never accepted, nor repeated in a message.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::de::{Deserialize, Deserializer};
 
+use super::model::Reference;
 use crate::secret::Secret;
 
 /// A secret as it is written in a file.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretRef {
     Env(String),
-    File(PathBuf),
+    File(String),
     Credential(String),
     /// The whole text with its scheme.
     Sealed(String),
@@ -26,11 +26,20 @@ impl SecretRef {
     pub fn parse(text: &str) -> Self {
         match text.split_once(':') {
             Some(("env", name)) => Self::Env(name.to_owned()),
-            Some(("file", path)) => Self::File(PathBuf::from(path)),
+            Some(("file", path)) => Self::File(path.to_owned()),
             Some(("credential", name)) => Self::Credential(name.to_owned()),
             Some(("sealed", _)) => Self::Sealed(text.to_owned()),
             Some(("plain", secret)) => Self::Plain(Secret::new(secret.as_bytes())),
             Some(_) | None => Self::Bare,
+        }
+    }
+
+    /// The file whose content is the secret, if it is in one.
+    pub fn reference(&self) -> Option<Reference<'_>> {
+        match self {
+            Self::File(path) => Some(Reference::File(path)),
+            Self::Credential(name) => Some(Reference::Credential(name)),
+            Self::Env(_) | Self::Sealed(_) | Self::Plain(_) | Self::Bare => None,
         }
     }
 }
@@ -39,7 +48,7 @@ impl fmt::Debug for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::File(path) => write!(f, "file:{path}"),
             Self::Credential(name) => write!(f, "credential:{name}"),
             Self::Sealed(_) => f.write_str("sealed:.."),
             Self::Plain(_) => f.write_str("plain:.."),

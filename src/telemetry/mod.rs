@@ -9,6 +9,7 @@ pub mod access_log;
 pub mod config_meters;
 pub mod labels;
 pub mod meters;
+pub mod audit;
 pub mod metrics;
 mod process;
 mod registry;
