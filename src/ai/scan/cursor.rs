@@ -443,7 +443,7 @@ fn plain_len(bytes: &[u8]) -> usize {
 }
 
 fn is_special(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+    matches!(byte, 0..0x20 | b'"' | b'\\')
 }
 
 /// Checks that the frames, joined, are UTF-8.
