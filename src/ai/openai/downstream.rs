@@ -39,6 +39,16 @@ pub struct Served<'a> {
     pub attempts: u32,
     /// The model's name at the resource, where the client wrote an alias.
     pub alias_of: Option<&'a str>,
+    pub upstream_limits: UpstreamLimits,
+}
+
+/// What becomes of an upstream's `x-ratelimit-*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamLimits {
+    /// Passed on under their names.
+    AsTheyAre,
+    /// The repository has limits of its own, which take those names: passed on as `x-upstream-ratelimit-*`.
+    Renamed,
 }
 
 /// How the body will be framed.
@@ -83,11 +93,7 @@ pub fn response_head(upstream: &HeaderMap, served: Served<'_>, framing: Framing)
             headers.insert(name, value.clone());
         }
     }
-    for (name, value) in upstream {
-        if name.as_str().starts_with(RATE_LIMIT_PREFIX) {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
+    rate_limits(upstream, &mut headers, served.upstream_limits);
     match framing {
         Framing::Exact => {
             if let Some(value) = upstream.get(header::CONTENT_LENGTH) {
@@ -102,6 +108,21 @@ pub fn response_head(upstream: &HeaderMap, served: Served<'_>, framing: Framing)
     }
     own_headers(&mut headers, served);
     headers
+}
+
+fn rate_limits(upstream: &HeaderMap, headers: &mut HeaderMap, limits: UpstreamLimits) {
+    for (name, value) in upstream {
+        let Some(what) = name.as_str().strip_prefix(RATE_LIMIT_PREFIX) else {
+            continue;
+        };
+        let name = match limits {
+            UpstreamLimits::AsTheyAre => Ok(name.clone()),
+            UpstreamLimits::Renamed => format!("x-upstream-ratelimit-{what}").parse(),
+        };
+        if let Ok(name) = name {
+            headers.insert::<HeaderName>(name, value.clone());
+        }
+    }
 }
 
 /// The headers that keep an event stream from being held or cached on its way.
@@ -219,6 +240,7 @@ mod tests {
         resource: "cloud",
         attempts: 1,
         alias_of: None,
+        upstream_limits: UpstreamLimits::AsTheyAre,
     };
 
     #[test]
@@ -251,6 +273,18 @@ mod tests {
                 ("x-request-id", "req_theirs"),
             ]
         );
+    }
+
+    #[test]
+    fn a_repositorys_own_limits_take_the_names() {
+        let upstream = headers(&[("x-ratelimit-limit-requests", "7")]);
+        let served = Served {
+            upstream_limits: UpstreamLimits::Renamed,
+            ..SERVED
+        };
+        let head = response_head(&upstream, served, Framing::Exact);
+        assert_eq!(head["x-upstream-ratelimit-limit-requests"], "7");
+        assert!(!head.contains_key("x-ratelimit-limit-requests"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
-use crate::error::{Error, Result};
+use crate::ai::openai::error;
+use crate::error::{Error, Kind, Result};
 use crate::policy::route::Resource;
 
 /// Longest wait that is believed of a `retry-after`: stops an upstream from parking clients for days.
@@ -130,6 +131,22 @@ pub fn is_failover(status: StatusCode, headers: &HeaderMap) -> bool {
 pub fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
     should_retry(headers)
         .unwrap_or_else(|| matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error())
+}
+
+/// The error to answer instead of an upstream's head that must not be passed on: a refusal of our credential, and
+/// redirects, which are never followed. Every other status goes to the client with its body.
+pub fn refuse(status: StatusCode) -> Option<Error> {
+    match status.as_u16() {
+        401 | 403 => Some(error::upstream_auth(status)),
+        200..=299 | 400.. => None,
+        _ => Some(
+            Error::new(
+                Kind::UpstreamBroken,
+                "The model provider sent an answer that is not valid.",
+            )
+            .with_detail(format_args!("upstream status {status}")),
+        ),
+    }
 }
 
 fn should_retry(headers: &HeaderMap) -> Option<bool> {
@@ -277,6 +294,23 @@ mod tests {
         assert!(!is_retryable(StatusCode::BAD_GATEWAY, &no));
         let yes = headers(&[("x-should-retry", "true")]);
         assert!(is_retryable(StatusCode::BAD_REQUEST, &yes));
+    }
+
+    #[test]
+    fn redirects_and_refused_credentials_are_not_passed_on() {
+        for (status, kind) in [
+            (200, None),
+            (301, Some(Kind::UpstreamBroken)),
+            (101, Some(Kind::UpstreamBroken)),
+            (401, Some(Kind::UpstreamAuth)),
+            (403, Some(Kind::UpstreamAuth)),
+            (404, None),
+            (429, None),
+            (529, None),
+        ] {
+            let answer = refuse(StatusCode::from_u16(status).unwrap());
+            assert_eq!(answer.map(|error| error.kind()), kind, "{status}");
+        }
     }
 
     #[test]
