@@ -167,3 +167,79 @@ fn broken(detail: impl std::fmt::Display) -> Error {
     )
     .with_detail(detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ai::plan::tests::{endpoint, key};
+
+    fn listing(resource: &Resource) -> Option<Arc<Vec<Listed>>> {
+        let reply: &[u8] = match &*resource.name {
+            "cloud" => br#"{"object":"list","data":[{"id":"gpt","created":17,"owned_by":"system"}]}"#,
+            "open" => br#"{"data":[{"id":"a/b","created":1.5},{"id":"gpt"},{"id":"a/b"},{"id":""},{"id":"x\n"},{"id":"c"}],"models":[]}"#,
+            _ => return None,
+        };
+        Some(Arc::new(parse(reply).unwrap()))
+    }
+
+    fn ids(key: &Key) -> Vec<Box<str>> {
+        merge(&endpoint(), key, listing)
+            .into_iter()
+            .map(|model| model.id)
+            .collect()
+    }
+
+    #[test]
+    fn configured_models_come_first_and_once() {
+        let models = merge(&endpoint(), &key(), listing);
+        assert_eq!(
+            encode_list(&models).unwrap(),
+            concat!(
+                r#"{"object":"list","data":["#,
+                r#"{"id":"gpt","object":"model","created":17,"owned_by":"openai"},"#,
+                r#"{"id":"llama","object":"model","created":0,"owned_by":"gpu"},"#,
+                r#"{"id":"fast","object":"model","created":0,"owned_by":"gpu"},"#,
+                r#"{"id":"a/b","object":"model","created":1,"owned_by":"open"},"#,
+                r#"{"id":"c","object":"model","created":0,"owned_by":"open"}]}"#
+            )
+        );
+        assert_eq!(
+            encode_one(&models[0]).unwrap(),
+            r#"{"id":"gpt","object":"model","created":17,"owned_by":"openai"}"#
+        );
+    }
+
+    #[test]
+    fn a_key_sees_what_it_may_use() {
+        let restricted = Key {
+            restrict_to_type: true,
+            ..key()
+        };
+        assert_eq!(ids(&restricted), ["gpt".into(), "fast".into()]);
+        let listed = Key {
+            models: vec!["c".into(), "fast".into(), "none".into()],
+            ..key()
+        };
+        assert_eq!(ids(&listed), ["fast".into(), "c".into()]);
+    }
+
+    #[test]
+    fn replies_that_are_no_lists_are_refused() {
+        for reply in [
+            "",
+            "[]",
+            "{}",
+            r#"{"data":{}}"#,
+            r#"{"data":[{}]}"#,
+            "<html>",
+        ] {
+            assert_eq!(
+                parse(reply.as_bytes()).unwrap_err().kind(),
+                Kind::UpstreamBroken,
+                "{reply}"
+            );
+        }
+        assert!(parse(&vec![b' '; REPLY_BYTES_MAX + 1]).is_err());
+        assert!(parse(br#"{"data":[]}"#).unwrap().is_empty());
+    }
+}

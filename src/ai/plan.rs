@@ -119,3 +119,173 @@ fn model_not_allowed(model: &str, why: &'static str) -> Error {
     .with_param("model")
     .with_detail(why)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use http::HeaderValue;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::keys::{AiType, Family, tests_support};
+    use crate::policy::route::{
+        AiAccount, ModelRoute, ModelTarget, Origin, ResourceKind, Timeouts, UsageInjection,
+    };
+    use crate::protocol::Dialect;
+    use crate::secret::Secret;
+    use crate::telemetry::metrics::Metrics;
+
+    pub(in crate::ai) fn resource(name: &str, provider: AiType, base_path: &str) -> Arc<Resource> {
+        Arc::new(Resource {
+            name: name.into(),
+            id: Uuid::nil(),
+            origin: Origin {
+                tls: true,
+                host: "ai.example".into(),
+                port: 443,
+                authority: HeaderValue::from_static("ai.example"),
+                base_path: base_path.into(),
+                allow_private: false,
+                ca_file: None,
+            },
+            timeouts: Timeouts {
+                connect: Duration::from_secs(1),
+                tls: Duration::from_secs(1),
+                first_byte: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+                pool_idle: Duration::from_secs(1),
+            },
+            kind: ResourceKind::Ai(AiAccount {
+                dialect: Dialect::OpenAi,
+                provider,
+                api_key: (provider == AiType::OpenAi).then(|| Secret::new(*b"sk-upstream")),
+                usage_injection: UsageInjection::Auto,
+                responses: provider == AiType::OpenAi,
+            }),
+            meters: Metrics::new().resource(name),
+        })
+    }
+
+    pub(in crate::ai) fn key() -> Key {
+        Key {
+            family: Family::Ai,
+            ai_type: Some(AiType::OpenAi),
+            ..tests_support::key()
+        }
+    }
+
+    /// `cloud` (OPENAI) and `gpu` (OTHER) list models, `open` (OTHER) does not. `fast` is an alias of both.
+    pub(in crate::ai) fn endpoint() -> AiEndpoint {
+        let cloud = resource("cloud", AiType::OpenAi, "/v1");
+        let gpu = resource("gpu", AiType::Other, "");
+        let open = resource("open", AiType::Other, "/api/v1");
+        let route = |name: &str, is_alias, targets: &[(&Arc<Resource>, &str)]| {
+            Arc::new(ModelRoute {
+                name: name.into(),
+                is_alias,
+                targets: targets
+                    .iter()
+                    .map(|(resource, upstream)| ModelTarget {
+                        resource: Arc::clone(resource),
+                        upstream: (*upstream).into(),
+                    })
+                    .collect(),
+            })
+        };
+        let models = vec![
+            route("gpt", false, &[(&cloud, "gpt")]),
+            route("llama", false, &[(&gpu, "llama")]),
+            route("fast", true, &[(&gpu, "llama"), (&cloud, "gpt")]),
+        ];
+        AiEndpoint {
+            by_name: models
+                .iter()
+                .map(|model| (model.name.clone(), Arc::clone(model)))
+                .collect(),
+            models,
+            open: vec![Arc::clone(&open)],
+            resources: vec![cloud, gpu, open],
+            passthrough: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(
+        key: &Key,
+        inference: Inference,
+        model: &str,
+        expected: Result<&[(&str, Option<&str>)], Kind>,
+    ) {
+        let answer = candidates(&endpoint(), key, inference, model);
+        let answer = answer.as_ref().map(|found| {
+            found
+                .iter()
+                .map(|candidate| (&*candidate.resource.name, candidate.rename.as_deref()))
+                .collect::<Vec<_>>()
+        });
+        let answer = answer.as_deref().map_err(|error| error.kind());
+        assert_eq!(answer, expected, "{model}");
+    }
+
+    #[test]
+    fn models_lead_to_their_resources_in_order() {
+        let chat = Inference::ChatCompletions;
+        let key = key();
+        check(&key, chat, "gpt", Ok(&[("cloud", None)]));
+        check(
+            &key,
+            chat,
+            "fast",
+            Ok(&[("gpu", Some("llama")), ("cloud", Some("gpt"))]),
+        );
+        check(&key, chat, "unknown", Ok(&[("open", None)]));
+        check(
+            &key,
+            Inference::Responses,
+            "fast",
+            Ok(&[("cloud", Some("gpt"))]),
+        );
+        check(&key, Inference::Responses, "llama", Err(Kind::Unsupported));
+    }
+
+    #[test]
+    fn a_keys_models_are_checked_before_existence() {
+        let key = Key {
+            models: vec!["fast".into()],
+            ..key()
+        };
+        for model in ["gpt", "unknown", "Fast", "fast "] {
+            check(
+                &key,
+                Inference::Embeddings,
+                model,
+                Err(Kind::ModelNotAllowed),
+            );
+        }
+        assert!(candidates(&endpoint(), &key, Inference::Embeddings, "fast").is_ok());
+        assert!(passthrough(&endpoint(), &key).is_err());
+        let mut closed = endpoint();
+        closed.open.clear();
+        let error = candidates(
+            &closed,
+            &super::tests::key(),
+            Inference::Embeddings,
+            "unknown",
+        );
+        assert_eq!(error.unwrap_err().kind(), Kind::ModelNotFound);
+    }
+
+    #[test]
+    fn a_restricted_key_uses_its_type_only() {
+        let key = Key {
+            restrict_to_type: true,
+            ..key()
+        };
+        let chat = Inference::ChatCompletions;
+        check(&key, chat, "fast", Ok(&[("cloud", Some("gpt"))]));
+        check(&key, chat, "llama", Err(Kind::ModelNotAllowed));
+        check(&key, chat, "unknown", Err(Kind::ModelNotAllowed));
+        assert_eq!(&*passthrough(&endpoint(), &key).unwrap().name, "cloud");
+    }
+}

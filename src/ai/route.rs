@@ -330,8 +330,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(method: Method, target: &str, expected: Result<&str, Kind>) {
-        let answer = decode(&method, target);
+    fn check(method: &Method, target: &str, expected: Result<&str, Kind>) {
+        let answer = decode(method, target);
         let answer = answer
             .map(|op| format!("{op:?}"))
             .map_err(|error| error.kind());
@@ -341,22 +341,22 @@ mod tests {
     #[test]
     fn supported_paths_decode() {
         check(
-            Method::POST,
+            &Method::POST,
             "/v1/chat/completions",
             Ok("Infer(ChatCompletions)"),
         );
         check(
-            Method::POST,
+            &Method::POST,
             "/v1/chat/completions?key=x",
             Ok("Infer(ChatCompletions)"),
         );
-        check(Method::POST, "/v1/completions", Ok("Infer(Completions)"));
-        check(Method::POST, "/v1/embeddings", Ok("Infer(Embeddings)"));
-        check(Method::POST, "/v1/responses", Ok("Infer(Responses)"));
-        check(Method::GET, "/v1/models", Ok("Models"));
-        check(Method::GET, "/v1/models/gpt-4o", Ok("Model(\"gpt-4o\")"));
+        check(&Method::POST, "/v1/completions", Ok("Infer(Completions)"));
+        check(&Method::POST, "/v1/embeddings", Ok("Infer(Embeddings)"));
+        check(&Method::POST, "/v1/responses", Ok("Infer(Responses)"));
+        check(&Method::GET, "/v1/models", Ok("Models"));
+        check(&Method::GET, "/v1/models/gpt-4o", Ok("Model(\"gpt-4o\")"));
         check(
-            Method::GET,
+            &Method::GET,
             "/v1/models/meta/llama%2F3",
             Ok("Model(\"meta/llama/3\")"),
         );
@@ -375,11 +375,11 @@ mod tests {
             "/v1/batches",
             "/v1/threads/t/runs",
         ] {
-            check(Method::GET, path, Err(Kind::Unsupported));
-            check(Method::POST, path, Err(Kind::Unsupported));
+            check(&Method::GET, path, Err(Kind::Unsupported));
+            check(&Method::POST, path, Err(Kind::Unsupported));
         }
-        check(Method::GET, "/v1/chat/completions", Err(Kind::Unsupported));
-        check(Method::DELETE, "/v1/models/m", Err(Kind::Unsupported));
+        check(&Method::GET, "/v1/chat/completions", Err(Kind::Unsupported));
+        check(&Method::DELETE, "/v1/models/m", Err(Kind::Unsupported));
     }
 
     #[test]
@@ -402,10 +402,10 @@ mod tests {
             "/v1/models/%ff",
             "/v1/a\\b",
         ] {
-            check(Method::GET, path, Err(Kind::NotFound));
+            check(&Method::GET, path, Err(Kind::NotFound));
         }
-        check(Method::PUT, "/v1/models", Err(Kind::MethodNotAllowed));
-        check(Method::HEAD, "/v1/embeddings", Err(Kind::MethodNotAllowed));
+        check(&Method::PUT, "/v1/models", Err(Kind::MethodNotAllowed));
+        check(&Method::HEAD, "/v1/embeddings", Err(Kind::MethodNotAllowed));
     }
 
     #[test]

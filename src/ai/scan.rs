@@ -197,13 +197,15 @@ impl Found {
                     (_, false) => Ok(()),
                 }
             }
-            Member::Stored(name) => match cursor.value()?.is_null {
-                true => Ok(()),
-                false => Err(unsupported(
+            Member::Stored(name) => {
+                if cursor.value()?.is_null {
+                    return Ok(());
+                }
+                Err(unsupported(
                     name,
                     "Conversation state is not kept here; send the whole history as 'input'.",
-                )),
-            },
+                ))
+            }
             Member::Refused(name) => Err(unsupported(
                 name,
                 "This parameter is not supported; the server's configuration decides it.",

@@ -156,3 +156,113 @@ impl Out {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ai::scan::scan;
+
+    const RENAME: Option<&str> = Some("real/\"é\"");
+
+    /// Cuts the body everywhere: the result is the same, and its length is right.
+    #[track_caller]
+    fn check(inference: Inference, rename: Option<&str>, body: &str, expected: &str) -> Changes {
+        let whole = Bytes::copy_from_slice(body.as_bytes());
+        let scan = scan(inference, std::slice::from_ref(&whole)).unwrap();
+        let changes = changes(&scan, inference, rename, AskUsage::Yes);
+        for at in 0..=body.len() {
+            let bytes = body.as_bytes().chunks(1).map(Bytes::copy_from_slice);
+            for frames in [vec![whole.slice(..at), whole.slice(at..)], bytes.collect()] {
+                let (frames, len) = splice(&frames, &changes.edits);
+                let joined = frames.concat();
+                assert_eq!(String::from_utf8_lossy(&joined), expected, "cut at {at}");
+                assert_eq!(len, joined.len() as u64);
+            }
+        }
+        changes
+    }
+
+    #[test]
+    fn nothing_to_change_keeps_every_byte() {
+        for body in [
+            "\n{ \"n\" : 1.0 , \"seed\":12345678901234567890123, \"model\":\"m\",\"a\":\"\\u00e9\" }\r\n",
+            r#"{"model":"m","stream":false,"stream_options":{"include_usage":false}}"#,
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+        ] {
+            let changes = check(Inference::ChatCompletions, None, body, body);
+            assert!(changes.edits.is_empty());
+            assert!(!changes.hide_usage);
+        }
+        let body = r#"{"model":"m","stream":true}"#;
+        check(Inference::Embeddings, None, body, body);
+        let body = r#"{"model":"m","stream":true,"store":false}"#;
+        check(Inference::Responses, None, body, body);
+    }
+
+    #[test]
+    fn an_alias_is_replaced() {
+        for (body, expected) in [
+            (r#"{"model":"m"}"#, r#"{"model":"real/\"é\""}"#),
+            (
+                r#"{"messages":["model"], "model" : "m\/\u0041","n":1}"#,
+                r#"{"messages":["model"], "model" : "real/\"é\"","n":1}"#,
+            ),
+        ] {
+            check(Inference::ChatCompletions, RENAME, body, expected);
+        }
+    }
+
+    #[test]
+    fn usage_is_asked_for_in_streams_that_do_not() {
+        for (body, expected) in [
+            (
+                r#"{ "model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true}, "model":"real/\"é\"","stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options": null}"#,
+                r#"{"model":"real/\"é\"","stream":true,"stream_options": {"include_usage":true}}"#,
+            ),
+            (
+                r#"{"stream_options":{ },"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true },"model":"real/\"é\"","stream":true}"#,
+            ),
+            (
+                r#"{"stream_options":{"include_obfuscation":false},"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true,"include_obfuscation":false},"model":"real/\"é\"","stream":true}"#,
+            ),
+            (
+                r#"{"stream_options":{"a":1,"include_usage": false},"model":"m","stream":true}"#,
+                r#"{"stream_options":{"a":1,"include_usage": true},"model":"real/\"é\"","stream":true}"#,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":null},"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"real/\"é\"","stream":true}"#,
+            ),
+        ] {
+            let changes = check(Inference::ChatCompletions, RENAME, body, expected);
+            assert!(changes.hide_usage);
+        }
+    }
+
+    #[test]
+    fn responses_are_never_stored() {
+        for (body, expected) in [
+            (r#"{"model":"m"}"#, r#"{"store":false,"model":"m"}"#),
+            (
+                r#"{"model":"m","store": null }"#,
+                r#"{"model":"m","store": false }"#,
+            ),
+        ] {
+            check(Inference::Responses, None, body, expected);
+        }
+    }
+
+    #[test]
+    fn usage_is_not_asked_of_servers_that_refuse_it() {
+        let body = Bytes::from_static(br#"{"model":"m","stream":true}"#);
+        let scan = scan(Inference::ChatCompletions, &[body]).unwrap();
+        let changes = changes(&scan, Inference::ChatCompletions, None, AskUsage::No);
+        assert!(changes.edits.is_empty() && !changes.hide_usage);
+    }
+}

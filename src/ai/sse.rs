@@ -29,11 +29,6 @@ impl Boundaries {
         }
     }
 
-    /// Whether the next byte starts an event. (A `\n` that completes a `\r\n` may still come.)
-    pub fn is_between(&self) -> bool {
-        !self.started
-    }
-
     /// Whether a leading `\n` of `input` still belongs to the event that ended with `\r`.
     pub fn completes_crlf(&self, input: &[u8]) -> bool {
         !self.started && self.after_cr && input.first() == Some(&b'\n')

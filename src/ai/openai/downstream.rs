@@ -9,7 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use crate::error::{Error, Kind, Result};
 
 /// Longest deadline that is believed of a client; config's own limits are shorter.
-const CLIENT_DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const CLIENT_DEADLINE_MAX: Duration = Duration::from_hours(24);
 
 /// Headers of a resource's answer that reach the client, besides `x-ratelimit-*`.
 const COPIED: [HeaderName; 9] = [
@@ -39,6 +39,16 @@ pub struct Served<'a> {
     pub attempts: u32,
     /// The model's name at the resource, where the client wrote an alias.
     pub alias_of: Option<&'a str>,
+    pub upstream_limits: UpstreamLimits,
+}
+
+/// What becomes of an upstream's `x-ratelimit-*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamLimits {
+    /// Passed on under their names.
+    AsTheyAre,
+    /// The repository has limits of its own, which take those names: passed on as `x-upstream-ratelimit-*`.
+    Renamed,
 }
 
 /// How the body will be framed.
@@ -83,11 +93,7 @@ pub fn response_head(upstream: &HeaderMap, served: Served<'_>, framing: Framing)
             headers.insert(name, value.clone());
         }
     }
-    for (name, value) in upstream {
-        if name.as_str().starts_with(RATE_LIMIT_PREFIX) {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
+    rate_limits(upstream, &mut headers, served.upstream_limits);
     match framing {
         Framing::Exact => {
             if let Some(value) = upstream.get(header::CONTENT_LENGTH) {
@@ -102,6 +108,21 @@ pub fn response_head(upstream: &HeaderMap, served: Served<'_>, framing: Framing)
     }
     own_headers(&mut headers, served);
     headers
+}
+
+fn rate_limits(upstream: &HeaderMap, headers: &mut HeaderMap, limits: UpstreamLimits) {
+    for (name, value) in upstream {
+        let Some(what) = name.as_str().strip_prefix(RATE_LIMIT_PREFIX) else {
+            continue;
+        };
+        let name = match limits {
+            UpstreamLimits::AsTheyAre => Ok(name.clone()),
+            UpstreamLimits::Renamed => format!("x-upstream-ratelimit-{what}").parse(),
+        };
+        if let Ok(name) = name {
+            headers.insert::<HeaderName>(name, value.clone());
+        }
+    }
 }
 
 /// The headers that keep an event stream from being held or cached on its way.
@@ -187,4 +208,170 @@ pub fn client_deadline(headers: &HeaderMap) -> Option<Duration> {
             Duration::try_from_secs_f64(seconds.min(CLIENT_DEADLINE_MAX.as_secs_f64())).ok()
         })
         .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    fn listed(headers: &HeaderMap) -> Vec<(&str, &str)> {
+        let mut listed: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        listed.sort_unstable();
+        listed
+    }
+
+    const SERVED: Served<'_> = Served {
+        request_id: "req_ours",
+        resource: "cloud",
+        attempts: 1,
+        alias_of: None,
+        upstream_limits: UpstreamLimits::AsTheyAre,
+    };
+
+    #[test]
+    fn only_listed_headers_reach_the_client() {
+        let upstream = headers(&[
+            ("alt-svc", "h3"),
+            ("connection", "keep-alive"),
+            ("content-length", "5"),
+            ("content-type", "application/json"),
+            ("openai-organization", "org"),
+            ("openai-processing-ms", "9"),
+            ("openai-project", "proj"),
+            ("retry-after-ms", "20"),
+            ("server", "cloudflare"),
+            ("set-cookie", "a=b"),
+            ("x-ratelimit-remaining-tokens", "7"),
+            ("x-request-id", "req_theirs"),
+        ]);
+        assert_eq!(
+            listed(&response_head(&upstream, SERVED, Framing::Exact)),
+            [
+                ("content-length", "5"),
+                ("content-type", "application/json"),
+                ("openai-processing-ms", "9"),
+                ("retry-after-ms", "20"),
+                ("x-aqueduct-attempts", "1"),
+                ("x-aqueduct-request-id", "req_ours"),
+                ("x-aqueduct-resource", "cloud"),
+                ("x-ratelimit-remaining-tokens", "7"),
+                ("x-request-id", "req_theirs"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_repositorys_own_limits_take_the_names() {
+        let upstream = headers(&[("x-ratelimit-limit-requests", "7")]);
+        let served = Served {
+            upstream_limits: UpstreamLimits::Renamed,
+            ..SERVED
+        };
+        let head = response_head(&upstream, served, Framing::Exact);
+        assert_eq!(head["x-upstream-ratelimit-limit-requests"], "7");
+        assert!(!head.contains_key("x-ratelimit-limit-requests"));
+    }
+
+    #[test]
+    fn streams_are_neither_measured_nor_cached() {
+        let upstream = headers(&[
+            ("content-length", "5"),
+            ("content-type", "text/event-stream"),
+        ]);
+        let served = Served {
+            attempts: 2,
+            alias_of: Some("llama"),
+            ..SERVED
+        };
+        assert_eq!(
+            listed(&response_head(&upstream, served, Framing::Events)),
+            [
+                ("cache-control", "no-cache"),
+                ("content-type", "text/event-stream; charset=utf-8"),
+                ("x-accel-buffering", "no"),
+                ("x-aqueduct-attempts", "2"),
+                ("x-aqueduct-model", "llama"),
+                ("x-aqueduct-request-id", "req_ours"),
+                ("x-aqueduct-resource", "cloud"),
+                ("x-request-id", "req_ours"),
+                ("x-should-retry", "false"),
+            ]
+        );
+        assert!(is_event_stream(&headers(&[(
+            "content-type",
+            "Text/Event-Stream ; charset=utf-8"
+        )])));
+        assert!(!is_event_stream(&headers(&[(
+            "content-type",
+            "application/json"
+        )])));
+        assert!(!is_readable(&headers(&[("content-encoding", "gzip")])));
+    }
+
+    #[test]
+    fn errors_say_when_to_come_back_or_not_to() {
+        let limited =
+            Error::new(Kind::RateLimited, "").with_retry_after(Duration::from_millis(1200));
+        assert_eq!(
+            listed(&error_head(&limited, "r", 0)),
+            [
+                ("content-type", "application/json"),
+                ("retry-after", "2"),
+                ("retry-after-ms", "1200"),
+                ("x-request-id", "r"),
+            ]
+        );
+        let should_retry = |kind, attempts| {
+            let head = error_head(&Error::new(kind, ""), "r", attempts);
+            !head.contains_key(SHOULD_RETRY)
+        };
+        assert!(should_retry(Kind::UpstreamUnavailable, 1));
+        assert!(!should_retry(Kind::UpstreamUnavailable, 2));
+        assert!(!should_retry(Kind::Unsupported, 0));
+        assert!(!should_retry(Kind::UpstreamAuth, 1));
+    }
+
+    #[test]
+    fn a_clients_patience_is_read() {
+        for (pairs, expected) in [
+            (&[("x-stainless-read-timeout", "600")][..], Some(600_000)),
+            (&[("x-stainless-timeout", "2.5")], Some(2_500)),
+            (
+                &[
+                    ("x-stainless-timeout", "9"),
+                    ("x-stainless-read-timeout", "5"),
+                ],
+                Some(5_000),
+            ),
+            (&[("x-stainless-read-timeout", "NOT_GIVEN")], None),
+            (&[("x-stainless-read-timeout", "-1")], None),
+            (&[("x-stainless-read-timeout", "nan")], None),
+            (&[("x-stainless-read-timeout", "inf")], Some(86_400_000)),
+            (&[], None),
+        ] {
+            let deadline = client_deadline(&headers(pairs));
+            assert_eq!(deadline, expected.map(Duration::from_millis), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn compressed_requests_are_refused() {
+        assert!(check_request(&headers(&[("content-encoding", "gzip")])).is_err());
+        assert!(check_request(&headers(&[("content-encoding", "identity")])).is_ok());
+    }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind};
 
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
+const UPSTREAM_AUTH: &str = "upstream_auth_error";
 
 /// Status, `type` and `code` of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +41,11 @@ pub fn answer(kind: Kind) -> Answer {
         | Kind::KeyInactive
         | Kind::ClockSkew
         | Kind::RequestExpired
-        | Kind::TokenUnsupported => (StatusCode::UNAUTHORIZED, INVALID, Some("invalid_api_key")),
-        Kind::AuthMalformed => (StatusCode::BAD_REQUEST, INVALID, Some("invalid_api_key")),
-        Kind::AccessDenied => (StatusCode::FORBIDDEN, INVALID, Some("access_denied")),
-        Kind::ModelNotAllowed => (StatusCode::FORBIDDEN, INVALID, Some("model_not_allowed")),
-        Kind::ModelNotFound => (StatusCode::NOT_FOUND, INVALID, Some("model_not_found")),
+        | Kind::TokenUnsupported => (401, INVALID, Some("invalid_api_key")),
+        Kind::AuthMalformed => (400, INVALID, Some("invalid_api_key")),
+        Kind::AccessDenied => (403, INVALID, Some("access_denied")),
+        Kind::ModelNotAllowed => (403, INVALID, Some("model_not_allowed")),
+        Kind::ModelNotFound => (404, INVALID, Some("model_not_found")),
 
         Kind::InvalidRequest
         | Kind::InvalidBucketName
@@ -52,76 +53,36 @@ pub fn answer(kind: Kind) -> Answer {
         | Kind::InvalidDigest
         | Kind::DigestMismatch
         | Kind::PayloadHashMismatch
-        | Kind::IncompleteBody => (StatusCode::BAD_REQUEST, INVALID, None),
-        Kind::MalformedBody => (StatusCode::BAD_REQUEST, INVALID, Some("invalid_json")),
-        Kind::InvalidArgument => (StatusCode::BAD_REQUEST, INVALID, Some("invalid_value")),
-        Kind::InvalidRange => (StatusCode::RANGE_NOT_SATISFIABLE, INVALID, None),
-        Kind::MethodNotAllowed => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            INVALID,
-            Some("method_not_supported"),
-        ),
-        Kind::Unsupported => (StatusCode::NOT_IMPLEMENTED, INVALID, Some("unsupported")),
-        Kind::LengthRequired => (StatusCode::LENGTH_REQUIRED, INVALID, None),
-        Kind::BodyTooLarge => (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            INVALID,
-            Some("request_too_large"),
-        ),
-        Kind::HeadersTooLarge => (
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            INVALID,
-            Some("headers_too_large"),
-        ),
-        Kind::UriTooLong => (StatusCode::URI_TOO_LONG, INVALID, Some("uri_too_long")),
-        Kind::RequestTimeout => (
-            StatusCode::REQUEST_TIMEOUT,
-            INVALID,
-            Some("request_timeout"),
-        ),
+        | Kind::IncompleteBody => (400, INVALID, None),
+        Kind::MalformedBody => (400, INVALID, Some("invalid_json")),
+        Kind::InvalidArgument => (400, INVALID, Some("unsupported_parameter")),
+        Kind::InvalidRange => (416, INVALID, None),
+        Kind::MethodNotAllowed => (405, INVALID, Some("method_not_supported")),
+        Kind::Unsupported => (501, INVALID, Some("unsupported")),
+        Kind::LengthRequired => (411, INVALID, None),
+        Kind::BodyTooLarge => (413, INVALID, Some("request_too_large")),
+        Kind::HeadersTooLarge => (431, INVALID, Some("headers_too_large")),
+        Kind::UriTooLong => (414, INVALID, Some("uri_too_long")),
+        Kind::RequestTimeout => (408, INVALID, Some("request_timeout")),
         Kind::BucketNotFound | Kind::ObjectNotFound | Kind::UploadNotFound | Kind::NotFound => {
-            (StatusCode::NOT_FOUND, INVALID, Some("unknown_url"))
+            (404, INVALID, Some("unknown_url"))
         }
-        Kind::Conflict => (StatusCode::CONFLICT, INVALID, None),
-        Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, INVALID, None),
+        Kind::Conflict => (409, INVALID, None),
+        Kind::PreconditionFailed => (412, INVALID, None),
 
-        Kind::RateLimited => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "requests",
-            Some("rate_limit_exceeded"),
-        ),
-        Kind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, SERVER, Some("overloaded")),
-        Kind::ShuttingDown => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            SERVER,
-            Some("shutting_down"),
-        ),
-        Kind::Internal => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            SERVER,
-            Some("internal_error"),
-        ),
+        Kind::RateLimited => (429, "requests", Some("rate_limit_exceeded")),
+        Kind::Overloaded => (503, SERVER, Some("overloaded")),
+        Kind::ShuttingDown => (503, SERVER, Some("shutting_down")),
+        Kind::Internal => (500, SERVER, Some("internal_error")),
 
-        Kind::UpstreamUnavailable | Kind::UpstreamBroken => {
-            (StatusCode::BAD_GATEWAY, SERVER, Some("upstream_error"))
-        }
-        Kind::UpstreamTimeout => (
-            StatusCode::GATEWAY_TIMEOUT,
-            SERVER,
-            Some("upstream_timeout"),
-        ),
-        Kind::UpstreamAuth => (
-            StatusCode::BAD_GATEWAY,
-            "upstream_auth_error",
-            Some("upstream_auth_error"),
-        ),
+        Kind::UpstreamUnavailable | Kind::UpstreamBroken => (502, SERVER, Some("upstream_error")),
+        Kind::UpstreamTimeout => (504, SERVER, Some("upstream_timeout")),
+        Kind::UpstreamAuth => (502, UPSTREAM_AUTH, Some(UPSTREAM_AUTH)),
         // Nobody reads it; the status is what the access log shows.
-        Kind::ClientGone => (
-            StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            INVALID,
-            None,
-        ),
+        Kind::ClientGone => (499, INVALID, None),
     };
+    // The statuses above are all valid; this keeps a typing error from becoming a panic.
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Answer { status, kind, code }
 }
 

@@ -9,11 +9,12 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
-use crate::error::{Error, Result};
+use crate::ai::openai::error;
+use crate::error::{Error, Kind, Result};
 use crate::policy::route::Resource;
 
 /// Longest wait that is believed of a `retry-after`: stops an upstream from parking clients for days.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("aqueduct/", env!("CARGO_PKG_VERSION")));
@@ -132,6 +133,22 @@ pub fn is_retryable(status: StatusCode, headers: &HeaderMap) -> bool {
         .unwrap_or_else(|| matches!(status.as_u16(), 408 | 409 | 429) || status.is_server_error())
 }
 
+/// The error to answer instead of an upstream's head that must not be passed on: a refusal of our credential, and
+/// redirects, which are never followed. Every other status goes to the client with its body.
+pub fn refuse(status: StatusCode) -> Option<Error> {
+    match status.as_u16() {
+        401 | 403 => Some(error::upstream_auth(status)),
+        200..=299 | 400.. => None,
+        _ => Some(
+            Error::new(
+                Kind::UpstreamBroken,
+                "The model provider sent an answer that is not valid.",
+            )
+            .with_detail(format_args!("upstream status {status}")),
+        ),
+    }
+}
+
 fn should_retry(headers: &HeaderMap) -> Option<bool> {
     match headers.get("x-should-retry")?.as_bytes() {
         b"true" => Some(true),
@@ -153,7 +170,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 fn seconds(text: &str, unit: f64) -> Option<Duration> {
-    let value: f64 = text.parse().ok()?;
+    let value: f64 = text.parse().ok().filter(|value: &f64| !value.is_nan())?;
     // Clamped before converting: a `Duration` of a huge float would be an error, and it only means "long".
     let value = (value * unit).min(RETRY_AFTER_MAX.as_secs_f64());
     Duration::try_from_secs_f64(value).ok()
@@ -170,4 +187,174 @@ pub fn blames_stream_options(status: StatusCode, body: &[u8]) -> bool {
     matches!(status.as_u16(), 400 | 422)
         && (memchr::memmem::find(body, b"stream_options").is_some()
             || memchr::memmem::find(body, b"include_usage").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ai::plan::tests::resource;
+    use crate::keys::AiType;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn paths_go_behind_the_configured_url() {
+        for (base, expected) in [
+            ("", "/v1/embeddings"),
+            ("/v1", "/v1/embeddings"),
+            ("/v1beta/openai", "/v1beta/openai/embeddings"),
+            ("/serving-endpoints", "/serving-endpoints/embeddings"),
+        ] {
+            let resource = resource("r", AiType::Other, base);
+            let head = request_head(&resource, "/embeddings", &HeaderMap::new(), Content::Empty);
+            assert_eq!(head.unwrap().target, expected);
+        }
+    }
+
+    #[test]
+    fn only_listed_headers_reach_the_resource() {
+        let client = headers(&[
+            ("accept", "text/event-stream"),
+            ("accept-encoding", "gzip"),
+            ("api-key", "sk-client"),
+            ("authorization", "Bearer sk-client"),
+            ("content-length", "1"),
+            ("content-type", "text/plain"),
+            ("cookie", "a=b"),
+            ("host", "client.example"),
+            ("idempotency-key", "i"),
+            ("openai-organization", "org"),
+            ("openai-project", "proj"),
+            ("traceparent", "00-1-2-01"),
+            ("transfer-encoding", "chunked"),
+            ("user-agent", "curl"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-goog-api-key", "sk-client"),
+            ("x-stainless-lang", "python"),
+        ]);
+        let resource = resource("r", AiType::OpenAi, "/v1");
+        let head = request_head(&resource, "/completions", &client, Content::Json(12)).unwrap();
+        let mut sent: Vec<(&str, &str)> = head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        sent.sort_unstable();
+        assert_eq!(
+            sent,
+            [
+                ("accept", "text/event-stream"),
+                ("accept-encoding", "identity"),
+                ("authorization", "Bearer sk-upstream"),
+                ("content-length", "12"),
+                ("content-type", "application/json"),
+                ("host", "ai.example"),
+                ("idempotency-key", "i"),
+                ("traceparent", "00-1-2-01"),
+                ("user-agent", USER_AGENT.to_str().unwrap()),
+            ]
+        );
+        assert!(!format!("{head:?}").contains("sk-upstream"));
+    }
+
+    #[test]
+    fn what_the_next_resource_may_do_better_fails_over() {
+        let none = HeaderMap::new();
+        for (status, failover, retryable) in [
+            (200, false, false),
+            (400, false, false),
+            (401, true, false),
+            (403, true, false),
+            (404, true, false),
+            (408, true, true),
+            (409, false, true),
+            (413, false, false),
+            (422, false, false),
+            (429, true, true),
+            (500, true, true),
+            (501, false, true),
+            (503, true, true),
+            (529, true, true),
+        ] {
+            let code = StatusCode::from_u16(status).unwrap();
+            assert_eq!(is_failover(code, &none), failover, "{status}");
+            assert_eq!(is_retryable(code, &none), retryable, "{status}");
+        }
+        let no = headers(&[("x-should-retry", "false")]);
+        assert!(!is_retryable(StatusCode::BAD_GATEWAY, &no));
+        let yes = headers(&[("x-should-retry", "true")]);
+        assert!(is_retryable(StatusCode::BAD_REQUEST, &yes));
+    }
+
+    #[test]
+    fn redirects_and_refused_credentials_are_not_passed_on() {
+        for (status, kind) in [
+            (200, None),
+            (301, Some(Kind::UpstreamBroken)),
+            (101, Some(Kind::UpstreamBroken)),
+            (401, Some(Kind::UpstreamAuth)),
+            (403, Some(Kind::UpstreamAuth)),
+            (404, None),
+            (429, None),
+            (529, None),
+        ] {
+            let answer = refuse(StatusCode::from_u16(status).unwrap());
+            assert_eq!(answer.map(|error| error.kind()), kind, "{status}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_in_every_form() {
+        let now = Timestamp::from_second(784_111_777).unwrap();
+        for (pairs, expected) in [
+            (&[("retry-after", "7")][..], Some(7_000)),
+            (&[("retry-after", "0.25")], Some(250)),
+            (
+                &[("retry-after", "7"), ("retry-after-ms", "1500")],
+                Some(1_500),
+            ),
+            (
+                &[("retry-after-ms", "x"), ("retry-after", "2")],
+                Some(2_000),
+            ),
+            (
+                &[("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")],
+                Some(10_000),
+            ),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:27 GMT")], Some(0)),
+            (&[("retry-after", "1e300")], Some(86_400_000)),
+            (&[("retry-after", "-1")], None),
+            (&[("retry-after", "nan")], None),
+            (&[("retry-after", "soon")], None),
+            (&[], None),
+        ] {
+            let wait = retry_after(&headers(pairs), now);
+            assert_eq!(wait, expected.map(Duration::from_millis), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_stream_option_is_recognised() {
+        let body = br#"{"error":{"message":"Unrecognized request argument: stream_options"}}"#;
+        assert!(blames_stream_options(StatusCode::BAD_REQUEST, body));
+        assert!(blames_stream_options(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            body
+        ));
+        assert!(!blames_stream_options(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            body
+        ));
+        assert!(!blames_stream_options(StatusCode::BAD_REQUEST, b"{}"));
+    }
 }

@@ -65,6 +65,7 @@ impl Text {
         !self.had_escapes && !self.overflowed && *self.bytes == *text.as_bytes()
     }
 
+    #[inline]
     fn push(&mut self, part: &[u8], keep_max: usize) {
         if self.bytes.len() + part.len() > keep_max {
             self.overflowed = true;
@@ -88,6 +89,7 @@ impl<'a> Cursor<'a> {
         self.base + self.at
     }
 
+    #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             if let Some(byte) = self.here.get(self.at) {
@@ -325,15 +327,19 @@ impl<'a> Cursor<'a> {
         loop {
             let part = self.here.get(self.at..).unwrap_or_default();
             let plain = plain_len(part);
-            if plain > 0 {
-                text.push(&part[..plain], keep_max);
-                self.at += plain;
-            }
-            match self.bump() {
-                Some(b'"') => return Ok(text),
-                Some(b'\\') => self.escape(&mut text, keep_max)?,
-                // The next frame began with a plain byte.
-                Some(byte) if !is_special(byte) => text.push(&[byte], keep_max),
+            text.push(&part[..plain], keep_max);
+            self.at += plain;
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(text);
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    self.escape(&mut text, keep_max)?;
+                }
+                // The next frame begins with a plain byte.
+                Some(byte) if !is_special(byte) => {}
                 Some(_) | None => return Err(self.invalid()),
             }
         }
@@ -425,25 +431,52 @@ impl Nest {
 
 /// How many bytes from the start of `bytes` a string can hold as they are.
 fn plain_len(bytes: &[u8]) -> usize {
-    // Whole blocks without a branch a byte, so that the compiler uses vector registers: images are megabytes.
-    const BLOCK: usize = 32;
-    let blocks = bytes
+    // Eight bytes at a time finds the near end of text; behind that, whole blocks without a branch a byte, which
+    // the compiler puts into vector registers: images are megabytes.
+    const NEAR: usize = 64;
+    const BLOCK: usize = 64;
+    let (near, far) = bytes.split_at(NEAR.min(bytes.len()));
+    let mut at = first_special(near);
+    if at < near.len() || far.is_empty() {
+        return at;
+    }
+    let blocks = far
         .chunks_exact(BLOCK)
-        .take_while(|block| {
-            let special = |any: bool, byte: &u8| any | is_special(*byte);
-            !block.iter().fold(false, special)
-        })
+        .take_while(|block| block.iter().fold(0, |any, byte| any | special(*byte)) == 0)
         .count();
-    let at = blocks * BLOCK;
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest
-        .iter()
-        .position(|byte| is_special(*byte))
-        .unwrap_or(rest.len())
+    at += blocks * BLOCK;
+    at + first_special(bytes.get(at..).unwrap_or_default())
+}
+
+/// Where the first byte is that a string cannot hold as it is; the length where there is none.
+fn first_special(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES << 7;
+    let mut at = 0;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of each byte that is below `n`; a borrow can only set bits above the first that is right.
+        let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
+        let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let found = below(word, 0x20) | equal(b'"') | equal(b'\\');
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let is_plain = |byte: &&u8| special(**byte) == 0;
+    at + rest.iter().take_while(is_plain).count()
+}
+
+/// Not zero for a byte that ends a run of plain ones. Arithmetic, because a branch would keep the compiler from
+/// looking at many bytes at once.
+fn special(byte: u8) -> u8 {
+    u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\')
 }
 
 fn is_special(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+    special(byte) != 0
 }
 
 /// Checks that the frames, joined, are UTF-8.

@@ -1,1 +1,0 @@
-//! Streams, whole and cut at every byte.
