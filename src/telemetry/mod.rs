@@ -6,6 +6,7 @@
 //! - `process`: `process_*`, read from `/proc/self` when scraped.
 
 pub mod access_log;
+pub mod audit;
 pub mod config_meters;
 pub mod labels;
 pub mod meters;
