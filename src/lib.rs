@@ -2,6 +2,7 @@
 
 pub mod ai;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod keys;
 pub mod message;

@@ -6,10 +6,10 @@
 //! - `process`: `process_*`, read from `/proc/self` when scraped.
 
 pub mod access_log;
+pub mod audit;
 pub mod config_meters;
 pub mod labels;
 pub mod meters;
-pub mod audit;
 pub mod metrics;
 mod process;
 mod registry;
