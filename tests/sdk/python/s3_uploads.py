@@ -134,10 +134,11 @@ class Checksums(Case):
     def test_wrong_md5_stores_nothing(self):
         where = {"Bucket": name("two"), "Key": fresh("sum") + "bad"}
         s3 = client(request_checksum_calculation="when_required")
-        # SeaweedFS calls both InvalidDigest.
-        codes = ("BadDigest", "InvalidDigest")
-        self.refused(codes, s3.put_object, **where, Body=b"x", ContentMD5="1B2M2Y8AsgTpgAmY7PhCfg==", status=400)
-        self.refused("InvalidDigest", s3.put_object, **where, Body=b"x", ContentMD5="nonsense", status=400)
+        wrong = {"1B2M2Y8AsgTpgAmY7PhCfg==": "BadDigest", "nonsense": "InvalidDigest"}
+        for md5, code in wrong.items():
+            # SeaweedFS mixes the two up.
+            codes = wrong.values() if bed.DIRECT else code
+            self.refused(codes, s3.put_object, **where, Body=b"x", ContentMD5=md5, status=400)
         self.assertIsNone(stored("two", where["Key"]))
 
 
