@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::origin::{Origin, answer};
 use crate::support::raw::Raw;
 use crate::support::server::{
-    ADMIN_TOKEN, REPOSITORY_ID, SECRET, Server, Setup, UPSTREAM_AI_KEY, UPSTREAM_SECRET,
+    ADMIN_TOKEN, AI_TOKEN, REPOSITORY_ID, SECRET, Server, Setup, UPSTREAM_AI_KEY, UPSTREAM_SECRET,
 };
 
 #[tokio::test]
@@ -30,6 +30,7 @@ async fn no_secret_is_written_anywhere() {
         UPSTREAM_SECRET.to_owned(),
         UPSTREAM_AI_KEY.to_owned(),
         ADMIN_TOKEN.to_owned(),
+        AI_TOKEN.to_owned(),
     ];
     let mut said = Vec::new();
 

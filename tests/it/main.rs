@@ -3,9 +3,13 @@
 //! The modules are under `cfg(test)` so that the lints know them for tests; the target exists only as one.
 
 #[cfg(test)]
+mod ai;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod canary;
+#[cfg(test)]
+mod cli;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

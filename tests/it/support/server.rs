@@ -19,6 +19,7 @@ pub(crate) const REPOSITORY_ID: &str = "0b6f3c1e-6f0e-4d57-9a63-0d6f8a4f3f10";
 /// What must never be seen in anything that Aqueduct writes.
 pub(crate) const KEY: &str = "AQDTAAAAAAAAAAAAAAAA";
 pub(crate) const SECRET: &str = "canary-client-secret-0123456789abcdefghi";
+pub(crate) const AI_TOKEN: &str = "canary-ai-client-token-0123456789abcdefghij";
 pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdefghijklmnop";
 pub(crate) const UPSTREAM_SECRET: &str = "canary-upstream-secret-0123456789abcdef";
 pub(crate) const UPSTREAM_AI_KEY: &str = "sk-canary-upstream-ai-0123456789abcdef";
@@ -302,6 +303,7 @@ ai = ["model"]
 }
 
 fn key_config() -> String {
+    let token = sign::sha256(AI_TOKEN.as_bytes());
     format!(
         r#"[[key]]
 id = "00000000-0000-4000-8000-000000000001"
@@ -311,6 +313,13 @@ name = "test"
 access = "ADMIN"
 key = "{KEY}"
 secret = "plain:{SECRET}"
+
+[[key]]
+id = "00000000-0000-4000-8000-000000000002"
+repository = "main"
+family = "ai"
+name = "test ai"
+secret_sha256 = "sha256:{token}"
 "#
     )
 }
