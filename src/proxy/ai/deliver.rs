@@ -7,10 +7,12 @@ use http::{HeaderMap, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
+use crate::ai::openai::downstream::UpstreamLimits;
 use crate::ai::openai::{self, downstream};
 use crate::ai::plan::Candidate;
 use crate::ai::route::Inference;
-use crate::ai::usage::{Ending, JsonTap, Notes, Source, SseTap, Usage, UsageChunk};
+use crate::ai::tap::{SseTap, UsageChunk};
+use crate::ai::usage::{Ending, JsonTap, Notes, Source, Usage};
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
@@ -97,6 +99,7 @@ async fn stream(
     let mut head = Some(client_head(
         session,
         arrived,
+        record,
         &answer,
         served,
         downstream::Framing::Events,
@@ -262,6 +265,7 @@ async fn whole(
     let mut head = Some(client_head(
         session,
         arrived,
+        record,
         &answer,
         served,
         downstream::Framing::Exact,
@@ -315,6 +319,7 @@ async fn read_already(
     let mut head = Some(client_head(
         session,
         arrived,
+        record,
         answer,
         served,
         downstream::Framing::Exact,
@@ -342,6 +347,7 @@ pub(super) async fn forward(
         resource: &resource.name,
         attempts: answer.attempts,
         alias_of: None,
+        upstream_limits: upstream_limits(record),
     };
     let events = downstream::is_event_stream(&head.headers);
     let framing = if events {
@@ -361,6 +367,7 @@ pub(super) async fn forward(
 fn client_head(
     session: &ServerSession,
     arrived: &Arrived,
+    record: &Record,
     answer: &Answer,
     served: &Served<'_>,
     framing: downstream::Framing,
@@ -371,9 +378,23 @@ fn client_head(
         resource: &served.candidate.resource.name,
         attempts: served.attempts,
         alias_of: served.candidate.rename.as_deref(),
+        upstream_limits: upstream_limits(record),
     };
     let headers = downstream::response_head(&upstream.headers, told, framing);
     build(session, arrived, upstream.status, &headers)
+}
+
+/// A repository with limits of its own takes the headers that tell of limits.
+fn upstream_limits(record: &Record) -> UpstreamLimits {
+    let has_own = record
+        .repository
+        .as_ref()
+        .is_some_and(|repository| repository.limiter.has_rules());
+    if has_own {
+        UpstreamLimits::Renamed
+    } else {
+        UpstreamLimits::AsTheyAre
+    }
 }
 
 fn build(
