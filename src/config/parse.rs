@@ -214,12 +214,7 @@ impl<'t> Reader<'t> {
             .hint = near;
     }
 
-    fn wrong_form(
-        &mut self,
-        name: &str,
-        span: Range<usize>,
-        message: &str,
-    ) -> Result<(), Mistake> {
+    fn wrong_form(&mut self, name: &str, span: Range<usize>, message: &str) -> Result<(), Mistake> {
         if self.mode == Mode::Quick {
             return Err(Mistake);
         }
@@ -337,12 +332,7 @@ impl<'t> Reader<'t> {
         if let Some(field) = message.strip_prefix("unknown field ") {
             let (field, known) = field.split_once(", ").unwrap_or((field, ""));
             let field = field.trim_matches('`');
-            let known: Vec<&str> = known
-                .split('`')
-                .skip(1)
-                .step_by(2)
-                .map(bare)
-                .collect();
+            let known: Vec<&str> = known.split('`').skip(1).step_by(2).map(bare).collect();
             let hint = match nearest(field, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", known.join(", ")),
