@@ -214,7 +214,7 @@ async fn forward(
     };
     if request.row().reply == route::Reply::Late {
         sending.first_byte = sending.first_byte.max(late::FIRST_BYTE_MIN);
-        return late::run(engine, session, arrived, record, hop, sending).await;
+        return Box::pin(late::run(engine, session, arrived, record, hop, sending)).await;
     }
     let answer = exchange(&engine.dialer, Some(session), sending).await;
     if let Some((body, _)) = &client_body {

@@ -189,6 +189,9 @@ async fn broke_off(
     }
     record.upstream_failed(&error);
     record.error(&error, "stream_broken");
+    if !tap.at_boundary() {
+        write(session, record, Bytes::from_static(sse::BREAK)).await?;
+    }
     write(session, record, openai::error::encode_event(&error)).await?;
     // Over HTTP/1 the missing last chunk says it once more; an HTTP/2 reset could overtake the event.
     Ok(session.is_http2())
