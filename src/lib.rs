@@ -1,5 +1,6 @@
 //! Aqueduct: a reverse proxy for cloud storage and AI.
 
+pub mod admin;
 pub mod ai;
 pub mod config;
 pub mod error;

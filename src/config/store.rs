@@ -174,7 +174,9 @@ impl KeyStore {
                 .or_default()
                 .push(entry.clone());
         }
-        all.values_mut().for_each(|keys| rules::sort(keys));
+        for keys in all.values_mut() {
+            rules::sort(keys);
+        }
         all
     }
 
