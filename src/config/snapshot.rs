@@ -19,7 +19,7 @@ use crate::secret::Secret;
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Counts up from 1 with each swap.
     pub generation: u64,
@@ -142,7 +142,7 @@ pub struct GlobalLimits {
     pub ai_body_bytes_total: usize,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSettings {
     /// `Host` values that are answered.
     pub allow_hosts: Vec<Box<str>>,
@@ -162,7 +162,7 @@ pub enum Role {
     Admin,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminToken {
     pub name: Box<str>,
     pub role: Role,
