@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod ai;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod keys;

@@ -81,21 +81,18 @@ impl Code {
 pub(super) struct Failure {
     code: Code,
     message: Cow<'static, str>,
-    headers: HeaderMap,
+    header: Option<(HeaderName, HeaderValue)>,
     /// Problems of the config, where it is that which stands in the way.
-    problems: Option<Value>,
+    problems: Option<Box<Value>>,
 }
 
 impl Failure {
     pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        let mut headers = HeaderMap::new();
-        if code == Code::Unauthorized {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        let bearer = || (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         Self {
             code,
             message: message.into(),
-            headers,
+            header: (code == Code::Unauthorized).then(bearer),
             problems: None,
         }
     }
@@ -106,16 +103,14 @@ impl Failure {
 
     pub(super) fn method_not_allowed(allow: HeaderValue) -> Self {
         let mut failure = Self::new(Code::MethodNotAllowed, "the path does not have this method");
-        failure.headers.insert(ALLOW, allow);
+        failure.header = Some((ALLOW, allow));
         failure
     }
 
     pub(super) fn throttled(seconds: i64) -> Self {
         let message = "too many failed authentications from this address";
         let mut failure = Self::new(Code::RateLimited, message);
-        failure
-            .headers
-            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        failure.header = Some((RETRY_AFTER, HeaderValue::from(seconds)));
         failure
     }
 
@@ -126,7 +121,7 @@ impl Failure {
             |problem| format!("{message}: {}: {}", problem.place, problem.message),
         );
         let mut failure = Self::new(code, message);
-        failure.problems = report.to_json().get("problems").cloned();
+        failure.problems = report.to_json().get("problems").cloned().map(Box::new);
         failure
     }
 
@@ -139,10 +134,10 @@ impl Failure {
             "message": &*self.message,
         });
         if let (Some(problems), Some(body)) = (self.problems, body.as_object_mut()) {
-            body.insert("problems".into(), problems);
+            body.insert("problems".into(), *problems);
         }
         let mut response = AdminResponse::json(status, &body);
-        response.headers.extend(self.headers);
+        response.headers.extend(self.header);
         response
     }
 }

@@ -19,7 +19,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 
-use crate::config::store::{Caller, KeyStore, Running};
+use crate::config::live::Live;
+use crate::config::store::{Caller, KeyStore};
 use crate::telemetry::audit::{Actor, Audit, Outcome, Record};
 use answer::Failure;
 pub use answer::{AdminResponse, Code};
@@ -56,7 +57,7 @@ pub struct Callbacks {
 
 /// What the admin API works on, for the life of the process.
 pub struct AdminState {
-    running: Arc<dyn Running>,
+    live: Arc<Live>,
     store: Arc<KeyStore>,
     audit: Audit,
     callbacks: Callbacks,
@@ -64,14 +65,9 @@ pub struct AdminState {
 }
 
 impl AdminState {
-    pub fn new(
-        running: Arc<dyn Running>,
-        store: Arc<KeyStore>,
-        audit: Audit,
-        callbacks: Callbacks,
-    ) -> Self {
+    pub fn new(live: Arc<Live>, store: Arc<KeyStore>, audit: Audit, callbacks: Callbacks) -> Self {
         Self {
-            running,
+            live,
             store,
             audit,
             callbacks,
@@ -100,7 +96,7 @@ pub fn refuse(status: StatusCode, message: &str, request_id: &str) -> AdminRespo
 }
 
 fn answer_to(state: &AdminState, request: &AdminRequest) -> Result<AdminResponse, Failure> {
-    let snapshot = state.running.current();
+    let snapshot = state.live.current();
     gate::check_host(&snapshot.admin, request)?;
     gate::check_origin(request)?;
     let (path, query) = request

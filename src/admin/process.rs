@@ -48,7 +48,7 @@ fn status_member(status: &str) -> Map<String, Value> {
 
 /// `GET /-/status`
 pub(super) fn status(call: &Call<'_>) -> AdminResponse {
-    let snapshot = call.state.running.current();
+    let snapshot = call.state.live.current();
     let mut members = Map::from_iter([
         ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),
         (
@@ -71,8 +71,8 @@ pub(super) fn status(call: &Call<'_>) -> AdminResponse {
 /// `POST /-/reload`
 pub(super) fn reload(call: &Call<'_>) -> Result<AdminResponse, Failure> {
     let now = call.request.now;
-    let outcome = call.state.running.reload(Trigger::Admin, now);
-    let generation = call.state.running.current().generation;
+    let outcome = call.state.live.reload(Trigger::Admin);
+    let generation = call.state.live.current().generation;
     let record = Record {
         event: "config.reloaded",
         context: "config",
@@ -106,7 +106,7 @@ pub(super) fn reload(call: &Call<'_>) -> Result<AdminResponse, Failure> {
 
 /// `GET /-/config`: what runs, field by field, so that no secret can come along.
 pub(super) fn config(call: &Call<'_>) -> AdminResponse {
-    let snapshot = call.state.running.current();
+    let snapshot = call.state.live.current();
     let listen: Vec<Value> = snapshot
         .listen
         .iter()

@@ -19,7 +19,7 @@ const CREATED_AT: &str = "2026-01-01T00:00:00.000Z";
 
 pub(super) fn list(call: &Call<'_>) -> AdminResponse {
     let wanted = ids(call.query, "repoId");
-    let snapshot = call.state.running.current();
+    let snapshot = call.state.live.current();
     let keys = call.state.store.by_repository();
     let repositories: Vec<Value> = snapshot
         .repositories
