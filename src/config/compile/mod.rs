@@ -221,6 +221,7 @@ fn problem<T>(
     at: &Spanned<T>,
     message: &str,
 ) -> Problem {
+fn problem<T>(document: &Document, code: &'static str, at: &Spanned<T>, message: &str) -> Problem {
     Problem::new(
         document.severity(),
         code,
