@@ -236,10 +236,14 @@ impl fmt::Display for Problem {
             writeln!(f, "   = {hint}")?;
         }
         if self.severity == Severity::Key {
-            writeln!(
-                f,
-                "   = this file's previous keys stay; everything else is applied"
-            )?;
+            let reach = match self.code {
+                // Of reading and parsing: the last good parse of the file is used on.
+                "E001" | "E002" | "E003" | "E004" | "E005" | "E006" | "E007" | "E008" => {
+                    "the file's last good keys stay in use; everything else is applied"
+                }
+                _ => "the key is not in use; everything else is applied",
+            };
+            writeln!(f, "   = {reach}")?;
         }
         if let Some(related) = &self.related {
             writeln!(f, "  {}: {}", related.place, related.message)?;

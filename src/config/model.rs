@@ -498,7 +498,7 @@ section! {
             rps: Option<Spanned<u32>>,
             /// Requests at once.
             concurrent: Option<Spanned<u32>>,
-            /// Largest object or part. Default `"5TiB"`.
+            /// Largest object or part. Default: what S3 itself takes, 10,000 parts of 5 GiB.
             max_object: Option<Spanned<Size>>,
         }
     }

@@ -7,6 +7,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer};
 
 use super::model::Reference;
+use super::source::References;
+use crate::keys::seal::{Aad, MasterRing};
 use crate::secret::Secret;
 
 /// A secret as it is written in a file.
@@ -61,5 +63,101 @@ impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = zeroize::Zeroizing::new(String::deserialize(from)?);
         Ok(Self::parse(&text))
+    }
+}
+
+/// Looks an environment variable up.
+pub type Env = fn(&str) -> Option<Secret>;
+
+/// The process's own environment.
+pub fn process_env(name: &str) -> Option<Secret> {
+    std::env::var_os(name).map(|value| Secret::new(value.into_encoded_bytes()))
+}
+
+/// Turns references into secrets. Does no I/O but [`Env`]: files were read with the config, at the same moment.
+pub struct Resolver<'a> {
+    pub references: &'a References,
+    pub env: Env,
+    pub masters: &'a MasterRing,
+}
+
+impl Resolver<'_> {
+    /// The secret, or why not; the message holds nothing of it.
+    pub fn resolve(&self, secret: &SecretRef, aad: Option<Aad<'_>>) -> Result<Secret, String> {
+        match (secret, aad) {
+            (SecretRef::Sealed(text), Some(aad)) => {
+                self.masters.open(aad, text).map_err(|error| error.to_string())
+            }
+            (SecretRef::Sealed(_), None) => Err("cannot be sealed".into()),
+            (
+                SecretRef::Env(_)
+                | SecretRef::File(_)
+                | SecretRef::Credential(_)
+                | SecretRef::Plain(_)
+                | SecretRef::Bare,
+                _,
+            ) => unsealed(secret, self.references, self.env),
+        }
+    }
+}
+
+/// Resolves what needs no master key.
+pub fn unsealed(secret: &SecretRef, references: &References, env: Env) -> Result<Secret, String> {
+    let found = match secret {
+        SecretRef::Env(name) => {
+            env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?
+        }
+        SecretRef::File(path) => without_newline(references.content(Reference::File(path))?),
+        SecretRef::Credential(name) => {
+            without_newline(references.content(Reference::Credential(name))?)
+        }
+        SecretRef::Plain(secret) => secret.clone(),
+        SecretRef::Sealed(_) => return Err("cannot be sealed".into()),
+        SecretRef::Bare => return Err("is not a reference".into()),
+    };
+    if found.is_empty() {
+        return Err("is empty".into());
+    }
+    Ok(found)
+}
+
+/// Editors end files with a newline that is no part of the secret.
+fn without_newline(content: &Secret) -> Secret {
+    let bytes = content.expose();
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    Secret::new(bytes.strip_suffix(b"\r").unwrap_or(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_told_apart_and_bare_text_is_not_kept() {
+        let cases = [
+            ("env:A", "env:A"),
+            ("file:/a:b", "file:/a:b"),
+            ("credential:x", "credential:x"),
+            ("sealed:v1:a:CANARY", "sealed:.."),
+            ("plain:CANARY", "plain:.."),
+            ("CANARY", ".."),
+            ("CANARY:CANARY", ".."),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(format!("{:?}", SecretRef::parse(text)), shown);
+        }
+    }
+
+    #[test]
+    fn a_secret_loses_one_newline_and_may_not_be_empty() {
+        for (content, kept) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a")] {
+            let secret = without_newline(&Secret::new(content));
+            assert_eq!(secret.expose_str(), Some(kept));
+        }
+        let references = References::default();
+        let env: Env = |name| (name == "EMPTY").then(|| Secret::new(""));
+        for name in ["env:EMPTY", "env:ABSENT", "credential:x", "file:x"] {
+            assert!(unsealed(&SecretRef::parse(name), &references, env).is_err(), "{name}");
+        }
     }
 }

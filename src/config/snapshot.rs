@@ -19,7 +19,7 @@ use crate::secret::Secret;
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Counts up from 1 with each swap.
     pub generation: u64,
@@ -52,6 +52,12 @@ pub struct Snapshot {
 pub struct KeyEntry {
     pub key: Arc<Key>,
     pub repository: Arc<Repository>,
+}
+
+impl AsRef<Key> for KeyEntry {
+    fn as_ref(&self) -> &Key {
+        &self.key
+    }
 }
 
 /// Read at start only; a change is reported as needing a restart.
@@ -142,7 +148,7 @@ pub struct GlobalLimits {
     pub ai_body_bytes_total: usize,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSettings {
     /// `Host` values that are answered.
     pub allow_hosts: Vec<Box<str>>,
@@ -162,7 +168,7 @@ pub enum Role {
     Admin,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminToken {
     pub name: Box<str>,
     pub role: Role,

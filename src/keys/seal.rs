@@ -91,6 +91,7 @@ pub fn is_sealed(text: &str) -> bool {
 }
 
 /// The master keys, as their sealing subkeys. May be empty: then nothing can be sealed or opened.
+#[derive(Default)]
 pub struct MasterRing(Vec<Master>);
 
 struct Master {

@@ -19,6 +19,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 
 pub use entry::{AiEntry, Entry, Flag, Flags, UpstreamEntry};
@@ -51,7 +52,8 @@ pub struct AccessLog {
     dropped: IntCounter,
     shared: Arc<Shared>,
     thread: Thread,
-    done: Receiver<()>,
+    /// Locked only to wait for the end.
+    done: Mutex<Receiver<()>>,
 }
 
 /// What the writer and the requests tell each other.
@@ -88,7 +90,7 @@ impl AccessLog {
             dropped,
             shared,
             thread: thread.thread().clone(),
-            done,
+            done: Mutex::new(done),
         })
     }
 
@@ -120,7 +122,7 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.thread.unpark();
-        if self.done.recv_timeout(FLUSH_MAX).is_err() {
+        if self.done.lock().recv_timeout(FLUSH_MAX).is_err() {
             tracing::warn!("the access log's sink does not take its last lines");
         }
     }

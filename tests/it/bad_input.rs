@@ -1,0 +1,295 @@
+//! Requests that no honest client sends: each gets the protocol's own error or none, harms nobody else, and
+//! reaches the origin at most once. The security bar's table of malformed requests.
+
+use std::time::{Duration, Instant};
+
+use crate::support::origin::{Origin, answer};
+use crate::support::server::{BUCKET, Server, Setup};
+
+async fn start(limits: &'static str) -> (Origin, Server) {
+    let origin = Origin::always(answer::ok(b"body")).await;
+    let server = Server::start(&Setup {
+        storage: Some(origin.address),
+        limits,
+        ..Setup::default()
+    })
+    .await;
+    (origin, server)
+}
+
+/// A signed PUT's head whose framing lines are replaced by others.
+fn framed(server: &Server, framing: &str) -> String {
+    server
+        .request("PUT", "k")
+        .head()
+        .replacen("\r\n\r\n", &format!("\r\n{framing}\r\n\r\n"), 1)
+}
+
+#[tokio::test]
+async fn ambiguous_framing_reaches_the_origin_never() {
+    let (origin, server) = start("").await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (framing, body) in [
+        (
+            "Content-Length: 6\r\nTransfer-Encoding: chunked",
+            "0\r\n\r\nG",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Length: 6",
+            "0\r\n\r\nG",
+        ),
+        ("Content-Length: 3\r\nContent-Length: 4", "abc"),
+        ("Content-Length: 3, 4", "abc"),
+        ("Content-Length: +3", "abc"),
+        ("Content-Length: -3", "abc"),
+        ("Content-Length: 0x3", "abc"),
+        ("Content-Length: 3 3", "abc"),
+        ("Content-Length: 99999999999999999999", "abc"),
+        ("Content-Length:", "abc"),
+        ("Transfer-Encoding: chunked, identity", "0\r\n\r\n"),
+        ("Transfer-Encoding: identity, chunked, chunked", "0\r\n\r\n"),
+        ("Transfer-Encoding: xchunked", "0\r\n\r\n"),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+            "0\r\n\r\n",
+        ),
+        ("Transfer-Encoding : chunked", "0\r\n\r\n"),
+        ("Transfer-Encoding:\x0bchunked", "0\r\n\r\n"),
+        (" Transfer-Encoding: chunked", "0\r\n\r\n"),
+        ("X: a\r\n Transfer-Encoding: chunked", "0\r\n\r\n"),
+        ("X: a\r\n\tb", ""),
+        ("X: a\0b", ""),
+        ("X\0: a", ""),
+        ("X: a\rb", ""),
+        ("X Y: a", ""),
+        ("no colon at all", ""),
+        (": no name", ""),
+    ] {
+        let mut client = server.client().await;
+        client
+            .send(format!("{}{body}{smuggled}", framed(&server, framing)))
+            .await;
+        if let Some(answer) = client.try_response().await {
+            assert!(
+                (400..=501).contains(&answer.status),
+                "{framing:?}: {answer:?}"
+            );
+            client.ends().await;
+        }
+        assert_eq!(origin.requests().len(), 0, "{framing:?} reached the origin");
+    }
+    assert_eq!(server.get("k").await.text(), "body");
+}
+
+#[tokio::test]
+async fn broken_chunks_end_the_upload_without_an_object() {
+    let (origin, server) = start("").await;
+    let before = origin.requests().len();
+    for body in [
+        "zz\r\nab\r\n0\r\n\r\n",
+        "2\r\nabcdef\r\n0\r\n\r\n",
+        "-1\r\n\r\n",
+        "+2\r\nab\r\n0\r\n\r\n",
+        "0x2\r\nab\r\n0\r\n\r\n",
+        "ffffffffffffffff1\r\nab\r\n",
+    ] {
+        let mut client = server.client().await;
+        client
+            .send(format!(
+                "{}{body}",
+                framed(&server, "Transfer-Encoding: chunked")
+            ))
+            .await;
+        if let Some(answer) = client.try_response().await {
+            assert!((400..=501).contains(&answer.status), "{body:?}: {answer:?}");
+        }
+        assert!(
+            origin.requests()[before..]
+                .iter()
+                .all(|request| !request.complete),
+            "{body:?} was stored"
+        );
+    }
+}
+
+#[tokio::test]
+async fn request_lines_and_hosts_are_strict() {
+    let (origin, server) = start("").await;
+    let target = format!("/{BUCKET}/k");
+    let host = server.s3;
+    for head in [
+        format!("GET {target} HTTP/1.1\r\n\r\n"),
+        format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n\r\n"),
+        format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nHost: evil\r\n\r\n"),
+        format!("GET {target} HTTP/1.1\r\nHost: a, b\r\n\r\n"),
+        format!("GET {target} HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+        format!("GET {target} HTTP/1.1\r\nHost: user@evil\r\n\r\n"),
+        format!("GET {target} HTTP/1.1\r\nHost: a?b#c\r\n\r\n"),
+        format!("GET {target} HTTP/1.1\r\nHost:\r\n\r\n"),
+        format!("GET http://evil{target} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("GET {target}\r\n\r\n"),
+        format!("GET {target} HTTP/9.9\r\nHost: {host}\r\n\r\n"),
+        format!("GET  {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("G\0T {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("GET /{BUCKET}/a\0b HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("CONNECT evil:443 HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        "\x16\x03\x01\x02\0\x01\0\x01\u{7c}\x03\x03".to_owned() + &"x".repeat(300) + "\r\n\r\n",
+    ] {
+        let mut client = server.client().await;
+        client.send(&head).await;
+        // Half closed, so that a parser which waits for more gives up as well.
+        tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
+            .await
+            .unwrap();
+        if let Some(answer) = client.try_response().await {
+            assert!((400..=505).contains(&answer.status), "{head:?}: {answer:?}");
+        }
+        assert_eq!(origin.requests().len(), 0, "{head:?} reached the origin");
+    }
+    assert_eq!(server.get("k").await.text(), "body");
+}
+
+#[tokio::test]
+async fn an_error_has_the_protocols_shape() {
+    let (origin, server) = start("").await;
+    let mut client = server.client().await;
+    let host = server.s3;
+    for (head, status, code) in [
+        (
+            format!("GET /{BUCKET}/k HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            403,
+            "AccessDenied",
+        ),
+        (
+            format!(
+                "GET /{BUCKET}/k HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 nonsense\r\n\r\n"
+            ),
+            400,
+            "AuthorizationHeaderMalformed",
+        ),
+        (
+            format!("GET /{BUCKET}/k HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS a:b\r\n\r\n"),
+            400,
+            "InvalidRequest",
+        ),
+    ] {
+        client.send(&head).await;
+        let answer = client.response().await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{head}"
+        );
+        assert_eq!(answer.header("content-type"), Some("application/xml"));
+        assert!(
+            answer.text().contains("<RequestId>") && answer.header("x-amz-request-id").is_some(),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn heads_and_targets_have_limits() {
+    let (origin, server) = start("header_bytes = \"16KiB\"").await;
+    let with = |name: String, value: String| {
+        let mut request = server.request("GET", "k");
+        request.headers.push((name, value));
+        request.head()
+    };
+    let many = "X-Many: v\r\n".repeat(1000);
+    let many =
+        server
+            .request("GET", "k")
+            .head()
+            .replacen("\r\n\r\n", &format!("\r\n{many}\r\n"), 1);
+    let mut long = server.request("GET", "k");
+    long.path += &"p".repeat(1 << 20);
+    let mut query = server.request("GET", "k");
+    query.query = (0..100_000)
+        .map(|n| (format!("q{n}"), "1".to_owned()))
+        .collect();
+    for (what, head) in [
+        (
+            "a header over the limit",
+            with("x-amz-meta-big".to_owned(), "v".repeat(17 << 10)),
+        ),
+        (
+            "a huge header",
+            with("x-amz-meta-big".to_owned(), "v".repeat(10 << 20)),
+        ),
+        ("too many headers", many),
+        ("a huge path", long.head()),
+        ("a huge query", query.head()),
+    ] {
+        let mut client = server.client().await;
+        client.send(head).await;
+        if let Some(answer) = client.try_response().await {
+            assert!(
+                matches!(answer.status, 400 | 414 | 431),
+                "{what}: {answer:?}"
+            );
+        }
+        assert_eq!(origin.requests().len(), 0, "{what}");
+    }
+    assert_eq!(server.get("k").await.text(), "body");
+}
+
+#[tokio::test]
+async fn a_head_sent_byte_by_byte_meets_its_deadline() {
+    let (origin, server) = start("header_deadline = \"1s\"").await;
+    let head = server.request("GET", "k").head();
+    let started = Instant::now();
+    let mut client = server.client().await;
+    for byte in head.as_bytes() {
+        if client.try_send([*byte]).await.is_err() {
+            break;
+        }
+        // Slow is what is tested: each byte comes well within any time limit of a single read.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if started.elapsed() > Duration::from_secs(4) {
+            break;
+        }
+    }
+    client.ends().await;
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn slow_heads_do_not_hold_up_others() {
+    let (_origin, server) = start("header_deadline = \"5s\"").await;
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut client = server.client().await;
+        client.send("GET /").await;
+        slow.push(client);
+    }
+    let started = Instant::now();
+    assert_eq!(server.get("k").await.text(), "body");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order_or_refused() {
+    let origin = Origin::start(|request, _| answer::ok(request.target.as_bytes())).await;
+    let server = Server::start(&Setup {
+        storage: Some(origin.address),
+        ..Setup::default()
+    })
+    .await;
+    let mut client = server.client().await;
+    let two = server.request("GET", "one").head() + &server.request("GET", "two").head();
+    client.send(two).await;
+    assert!(client.response().await.text().contains("/one"));
+    if let Some(second) = client.try_response().await {
+        assert!(
+            second.text().contains("/two") || second.status >= 400,
+            "{second:?}"
+        );
+    }
+}

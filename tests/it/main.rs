@@ -1,0 +1,26 @@
+//! Integration tests: the layering of the source, and the built binary between raw clients and faulty origins.
+//!
+//! The modules are under `cfg(test)` so that the lints know them for tests; the target exists only as one.
+
+#[cfg(test)]
+mod ai;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod canary;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod layering;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
+mod object_store;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,325 @@
+//! A running Aqueduct: the built binary over a config of its own, on free ports, with its log at hand.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::raw::{Raw, Response};
+use super::sign::{self, Request};
+
+/// The bucket as clients see it, and as the origin does.
+pub(crate) const BUCKET: &str = "media";
+pub(crate) const UPSTREAM_BUCKET: &str = "upstream-bucket";
+pub(crate) const REPOSITORY_ID: &str = "0b6f3c1e-6f0e-4d57-9a63-0d6f8a4f3f10";
+
+/// What must never be seen in anything that Aqueduct writes.
+pub(crate) const KEY: &str = "AQDTAAAAAAAAAAAAAAAA";
+pub(crate) const SECRET: &str = "canary-client-secret-0123456789abcdefghi";
+pub(crate) const AI_TOKEN: &str = "canary-ai-client-token-0123456789abcdefghij";
+pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdefghijklmnop";
+pub(crate) const UPSTREAM_SECRET: &str = "canary-upstream-secret-0123456789abcdef";
+pub(crate) const UPSTREAM_AI_KEY: &str = "sk-canary-upstream-ai-0123456789abcdef";
+const MASTER: &str = "Y2FuYXJ5LW1hc3Rlci1rZXktMDEyMzQ1Njc4OWFiY2Q=";
+
+/// How long a process may take to start on a busy machine.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// What a test's config says beyond the usual.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) storage: Option<SocketAddr>,
+    pub(crate) ai: Option<SocketAddr>,
+    /// Lines for `[limits]`.
+    pub(crate) limits: &'static str,
+    /// `timeouts` of the resources.
+    pub(crate) timeouts: &'static str,
+    /// Lines for the bucket's entry in the repository, such as `, prefix = "a/"`.
+    pub(crate) bucket: &'static str,
+    /// Lines for the S3 resource, such as `trailers = false`.
+    pub(crate) resource: &'static str,
+}
+
+/// Dropping it kills the process and removes its files.
+pub(crate) struct Server {
+    pub(crate) s3: SocketAddr,
+    pub(crate) ai: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) dir: TempDir,
+    child: Child,
+}
+
+impl Server {
+    /// Starts one and waits until it is ready.
+    pub(crate) async fn start(setup: &Setup) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("aqueduct-it-")
+            .tempdir()
+            .unwrap();
+        let [s3, ai, admin] = free_addresses();
+        for folder in ["config/conf.d", "config/keys.d", "state"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let write = |name: &str, text: String| {
+            fs::write(dir.path().join("config").join(name), text).unwrap();
+        };
+        write(
+            "aqueduct.toml",
+            process_config(dir.path().to_str().unwrap(), s3, ai, admin, setup),
+        );
+        write("conf.d/main.toml", workload_config(setup));
+        write("conf.d/keys.toml", key_config());
+        fs::write(dir.path().join("master"), MASTER).unwrap();
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let child = command()
+            .args(["serve", "--config"])
+            .arg(dir.path().join("config"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut server = Self {
+            s3,
+            ai,
+            admin,
+            dir,
+            child,
+        };
+        server.ready().await;
+        server
+    }
+
+    /// Nothing tells when a process listens, so it is asked again and again.
+    async fn ready(&mut self) {
+        let started = Instant::now();
+        loop {
+            let exited = self.child.try_wait().unwrap();
+            assert!(
+                exited.is_none() && started.elapsed() < START_MAX,
+                "did not start: {exited:?}\n{}",
+                self.log()
+            );
+            if tokio::net::TcpStream::connect(self.admin).await.is_ok()
+                && self
+                    .ask_admin("GET", "/readyz", "")
+                    .await
+                    .is_some_and(|answer| answer.status == 200)
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) fn config(&self, name: &str) -> PathBuf {
+        self.dir.path().join("config").join(name)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Runs another command of the binary on the same config.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut arguments = arguments.to_vec();
+        let config = self.config("");
+        arguments.extend(["--config", config.to_str().unwrap()]);
+        command().args(arguments).output().unwrap()
+    }
+
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: &str) -> Response {
+        self.ask_admin(method, path, body)
+            .await
+            .expect("an answer of the admin listener")
+    }
+
+    async fn ask_admin(&self, method: &str, path: &str, body: &str) -> Option<Response> {
+        let mut client = Raw::connect(self.admin).await;
+        let address = self.admin;
+        let kind = if body.is_empty() {
+            ""
+        } else {
+            "Content-Type: application/json\r\n"
+        };
+        let length = body.len();
+        client
+            .send(format!(
+                "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n{kind}\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            ))
+            .await;
+        client.try_response().await
+    }
+
+    /// The number of the snapshot that is served, by `/-/status`.
+    pub(crate) async fn generation(&self) -> u64 {
+        let status = self.admin("GET", "/-/status", "").await;
+        let json: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
+        json["generation"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no generation in {json}"))
+    }
+
+    /// A request for a key of the bucket, to be bent and signed.
+    pub(crate) fn request(&self, method: &'static str, key: &str) -> Request {
+        Request {
+            method,
+            path: format!("/{BUCKET}/{key}"),
+            query: Vec::new(),
+            host: self.s3.to_string(),
+            headers: Vec::new(),
+            payload: sign::UNSIGNED.to_owned(),
+            key: KEY.to_owned(),
+            secret: SECRET.to_owned(),
+        }
+    }
+
+    pub(crate) fn put(&self, key: &str, length: usize) -> Request {
+        let mut request = self.request("PUT", key);
+        request
+            .headers
+            .push(("content-length".to_owned(), length.to_string()));
+        request
+    }
+
+    pub(crate) async fn client(&self) -> Raw {
+        Raw::connect(self.s3).await
+    }
+
+    /// Sends a signed GET on a connection of its own.
+    pub(crate) async fn get(&self, key: &str) -> Response {
+        let mut client = self.client().await;
+        client.send(self.request("GET", key).head()).await;
+        client.response().await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself already.
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aqueduct"));
+    command.env_remove("RUST_LOG");
+    command
+}
+
+fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    // All are held until the last is found, so that they differ.
+    let listeners =
+        std::array::from_fn::<TcpListener, N, _>(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
+}
+
+fn process_config(
+    dir: &str,
+    s3: SocketAddr,
+    ai: SocketAddr,
+    admin: SocketAddr,
+    setup: &Setup,
+) -> String {
+    let token = sign::sha256(ADMIN_TOKEN.as_bytes());
+    let limits = setup.limits;
+    format!(
+        r#"version = 1
+
+[process]
+state_dir = "{dir}/state"
+allow_plaintext_secrets = true
+
+[listen]
+s3 = ["{s3}"]
+ai = ["{ai}"]
+admin = ["{admin}"]
+base_domains = {{ s3 = ["s3.localhost"] }}
+
+[[admin.token]]
+name = "test"
+role = "admin"
+token_sha256 = "sha256:{token}"
+
+[[secrets.master]]
+id = "test"
+source = "file:{dir}/master"
+
+[limits]
+{limits}
+"#
+    )
+}
+
+fn workload_config(setup: &Setup) -> String {
+    let timeouts = if setup.timeouts.is_empty() {
+        String::new()
+    } else {
+        format!("timeouts = {{ {} }}", setup.timeouts)
+    };
+    let unused = SocketAddr::from(([127, 0, 0, 1], 9));
+    let (storage, ai) = (setup.storage.unwrap_or(unused), setup.ai.unwrap_or(unused));
+    let (resource, bucket) = (setup.resource, setup.bucket);
+    format!(
+        r#"[[s3]]
+name = "origin"
+bucket = "{UPSTREAM_BUCKET}"
+region = "us-east-1"
+endpoint = "http://{storage}"
+access_key_id = "AKIAUPSTREAM"
+secret_access_key = "plain:{UPSTREAM_SECRET}"
+allow_http = true
+allow_private = true
+{resource}
+{timeouts}
+
+[[ai]]
+name = "model"
+type = "openai"
+base_url = "http://{ai}/v1"
+api_key = "plain:{UPSTREAM_AI_KEY}"
+models = ["tiny"]
+allow_http = true
+allow_private = true
+{timeouts}
+
+[[repository]]
+id = "{REPOSITORY_ID}"
+name = "main"
+endpoint = "S3"
+buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}]
+ai = ["model"]
+"#
+    )
+}
+
+fn key_config() -> String {
+    let token = sign::sha256(AI_TOKEN.as_bytes());
+    format!(
+        r#"[[key]]
+id = "00000000-0000-4000-8000-000000000001"
+repository = "main"
+family = "storage"
+name = "test"
+access = "ADMIN"
+key = "{KEY}"
+secret = "plain:{SECRET}"
+
+[[key]]
+id = "00000000-0000-4000-8000-000000000002"
+repository = "main"
+family = "ai"
+name = "test ai"
+secret_sha256 = "sha256:{token}"
+"#
+    )
+}
