@@ -33,7 +33,7 @@ test: check
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run
 
 test-long: check
-	PROPTEST_CASES=20000 $(SETUP) cargo test $(FLAGS) -- --include-ignored
+	PROPTEST_CASES=20000 $(SETUP) cargo test $(FLAGS)
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run --long
 
 bench:
