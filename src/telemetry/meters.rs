@@ -158,21 +158,16 @@ impl RepositoryMeters {
     /// The handles for one model at one resource. `model` must be a configured name or [`OTHER_MODEL`].
     /// Looked up by comparing, once for an AI request.
     pub fn model(&self, resource: &ResourceMeters, model: &str) -> Arc<AiMeters> {
-        let known = self.models.len() < MODELS_MAX;
-        let find = |name: &str| {
-            self.models.with(
-                |(id, key)| (*id, &**key).cmp(&(resource.id, name)),
-                || {
-                    let meters = AiMeters::new(&self.vecs, resource, name);
-                    ((resource.id, name.into()), Arc::new(meters))
-                },
-                Arc::clone,
-            )
-        };
-        if !known && !self.has_model(resource, model) {
-            return find(OTHER_MODEL);
-        }
-        find(model)
+        let full = self.models.len() >= MODELS_MAX && !self.has_model(resource, model);
+        let name = if full { OTHER_MODEL } else { model };
+        self.models.with(
+            |(id, key)| (*id, &**key).cmp(&(resource.id, name)),
+            || {
+                let meters = AiMeters::new(&self.vecs, resource, name);
+                ((resource.id, name.into()), Arc::new(meters))
+            },
+            Arc::clone,
+        )
     }
 
     fn has_model(&self, resource: &ResourceMeters, model: &str) -> bool {
