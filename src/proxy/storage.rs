@@ -6,6 +6,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Kind, Result};
+use crate::message::body::BodyStep;
 use crate::message::reply::Reply;
 use crate::pipeline::{self, Hop, Identified, Plan};
 use crate::policy::route::S3Account;
@@ -173,29 +174,34 @@ async fn forward(
     let streams = request.row().request_body == RequestBody::Stream;
     let head = session.req_header();
     let mut upload = match payload {
-        Some(payload) if streams => {
-            Some(body::plan(request, payload, &head.headers, account.quirks)?)
-        }
+        Some(payload) if streams => Some(body::plan(
+            request,
+            payload,
+            &head.headers,
+            account.quirks,
+            hop.object_bytes_max,
+        )?),
         _ => None,
     };
     let form = upload.as_ref().map(|(form, _)| form);
-    check_size(hop, form)?;
     let source = hop.source.as_deref();
     let outgoing = upstream::encode(&hop.op, &head.headers, &hop.bucket, source, form)?;
     let make_head = || signed(&outgoing, account, arrived);
+    let expects_continue = expects_continue(head);
     let mut client_body = upload.take().map(|(form, pipe)| {
         let min_rate = arrived.snapshot.limits.min_body_rate;
-        let received_max = form
-            .decoded_length
-            .max(form.content_length)
-            .saturating_mul(2)
-            + 65536;
-        let step = Some(Box::new(pipe) as Box<dyn crate::message::body::BodyStep>);
-        ClientBody::new(step, expects_continue(head), min_rate, received_max)
+        let received_max = received_max(&form);
+        let step = Some(Box::new(pipe) as Box<dyn BodyStep>);
+        let body = ClientBody::new(step, expects_continue, min_rate, received_max);
+        (body, form.verify_before_head())
     });
+    if let Some((body, true)) = &mut client_body {
+        // The store would commit on the head alone.
+        body.read_empty(session).await?;
+    }
     let documents: Option<[Bytes; 1]> = outgoing.document.clone().map(|document| [document]);
     let body = match (&mut client_body, &documents) {
-        (Some(body), _) => Body::Client(body),
+        (Some((body, _)), _) => Body::Client(body),
         (None, Some(document)) => Body::Memory(document),
         (None, None) => Body::None,
     };
@@ -208,10 +214,10 @@ async fn forward(
     };
     if request.row().reply == route::Reply::Late {
         sending.first_byte = sending.first_byte.max(late::FIRST_BYTE_MIN);
-        return late::run(engine, session, arrived, record, hop, sending).await;
+        return Box::pin(late::run(engine, session, arrived, record, hop, sending)).await;
     }
     let answer = exchange(&engine.dialer, Some(session), sending).await;
-    if let Some(body) = &client_body {
+    if let Some((body, _)) = &client_body {
         record.bytes_in = body.bytes_in;
     }
     let answer = answer.inspect_err(|error| record.upstream_failed(error))?;
@@ -433,15 +439,13 @@ pub(super) fn path(session: &ServerSession) -> String {
     target.split('?').next().unwrap_or_default().to_owned()
 }
 
-fn check_size(hop: &Hop, form: Option<&UploadForm>) -> Result<()> {
-    let Some(form) = form else { return Ok(()) };
-    if form.decoded_length > hop.object_bytes_max {
-        return Err(Error::new(
-            Kind::BodyTooLarge,
-            "Your proposed upload exceeds the maximum allowed size.",
-        ));
-    }
-    Ok(())
+/// Most bytes that a client may send for an upload of this form: its framing is allowed as much as its content,
+/// and a fixed part for small ones. Stops an endless message of tiny chunks.
+fn received_max(form: &UploadForm) -> u64 {
+    const FRAMING_BYTES: u64 = 64 * 1024;
+    form.decoded_length
+        .saturating_mul(2)
+        .saturating_add(FRAMING_BYTES)
 }
 
 pub(super) fn expects_continue(head: &RequestHeader) -> bool {
