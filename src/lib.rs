@@ -2,11 +2,14 @@
 
 pub mod ai;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod keys;
 pub mod message;
+pub mod pipeline;
 pub mod policy;
 pub mod protocol;
+pub mod proxy;
 pub mod secret;
 pub mod storage;
 pub mod telemetry;

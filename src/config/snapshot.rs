@@ -14,11 +14,12 @@ use jiff::Timestamp;
 use crate::keys::Key;
 use crate::policy::route::{Repository, Resource};
 use crate::protocol::Front;
+use crate::secret::Secret;
 
 type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Counts up from 1 with each swap.
     pub generation: u64,
@@ -30,7 +31,9 @@ pub struct Snapshot {
     /// Base domains for virtual-host addressing and for listeners that several fronts share.
     pub base_domains: Vec<(Front, Box<str>)>,
     pub trusted_proxies: Vec<IpNet>,
+    pub tls: TlsSettings,
     pub cors: Option<Cors>,
+    pub log: LogSettings,
     pub limits: GlobalLimits,
     pub admin: AdminSettings,
     pub metrics_per_key: bool,
@@ -49,6 +52,12 @@ pub struct Snapshot {
 pub struct KeyEntry {
     pub key: Arc<Key>,
     pub repository: Arc<Repository>,
+}
+
+impl AsRef<Key> for KeyEntry {
+    fn as_ref(&self) -> &Key {
+        &self.key
+    }
 }
 
 /// Read at start only; a change is reported as needing a restart.
@@ -74,6 +83,37 @@ pub enum ListenAddress {
     Unix(PathBuf),
     /// A socket passed by systemd under this name.
     Fd(Box<str>),
+}
+
+/// Certificates of the TLS listeners.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Refuse TLS 1.2.
+    pub only_tls13: bool,
+    /// The first is used where no name matches.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A certificate as it was read, not yet parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Where the chain came from, for messages.
+    pub path: PathBuf,
+    pub chain_pem: Vec<u8>,
+    pub key_pem: Secret,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogSettings {
+    pub level: tracing::level_filters::LevelFilter,
+    pub json: bool,
+    /// A line for each request.
+    pub access: bool,
+    /// The share of successful requests that get their line, 0 to 1.
+    pub success_sample: f64,
+    /// From how long on a request always gets its line.
+    pub slow: Duration,
 }
 
 /// Answers to CORS preflights.
@@ -108,7 +148,7 @@ pub struct GlobalLimits {
     pub ai_body_bytes_total: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSettings {
     /// `Host` values that are answered.
     pub allow_hosts: Vec<Box<str>>,
@@ -128,7 +168,7 @@ pub enum Role {
     Admin,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminToken {
     pub name: Box<str>,
     pub role: Role,

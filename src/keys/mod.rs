@@ -5,6 +5,10 @@
 //! are only ever compared, RSA keys are the public half. See the crate's documentation for the words
 //! *key* (ours) and *credential* (a provider's).
 
+pub mod file;
+pub mod generate;
+pub mod hash;
+pub mod seal;
 pub mod signing;
 
 use std::sync::Arc;

@@ -66,6 +66,11 @@ impl RepositoryLimiter {
         Ok(entered)
     }
 
+    /// Whether any limit is set.
+    pub fn has_rules(&self) -> bool {
+        self.rps.load(Ordering::Relaxed) != 0 || self.concurrent.load(Ordering::Relaxed) != 0
+    }
+
     pub fn inflight(&self) -> u32 {
         self.inflight.load(Ordering::Relaxed)
     }

@@ -39,6 +39,16 @@ pub struct StorageEndpoint {
     pub unsigned_payload: UnsignedPayload,
     /// Largest object or part accepted, in bytes.
     pub object_bytes_max: u64,
+    /// Where buckets that clients create are kept. `None`: they may not.
+    pub created_buckets: Option<CreatedBuckets>,
+}
+
+/// Lends a resource's endpoint and credential to bucket names that match no entry.
+#[derive(Debug)]
+pub struct CreatedBuckets {
+    pub resource: Arc<Resource>,
+    /// Put before the client's bucket name; no other repository uses it or an extension of it.
+    pub bucket_prefix: Box<str>,
 }
 
 /// Whether a client may leave its payload out of the signature.

@@ -1,0 +1,43 @@
+# make demo       try it: Aqueduct with an S3 server and a model of its own
+# make test       what CI runs: format, lints, Rust tests, real SDKs against real servers
+# make test-long  the same and what takes longer
+# make bench      microbenchmarks, then load/compare against nginx and bare Pingora
+# make check      format and lints alone
+#
+# Needs a Rust toolchain, a C compiler, Python 3 and Node; scripts/setup-build and tests/sdk/run see to
+# the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo check test test-long bench clean
+
+SETUP := scripts/setup-build
+# One set of features for lints and tests: each set is a build of its own.
+FLAGS := --locked --features demo
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo:
+	$(SETUP) cargo run $(FLAGS) -- demo
+
+check:
+	cargo fmt --check
+	$(SETUP) cargo clippy $(FLAGS) --all-targets -- -D warnings
+
+test: check
+	$(SETUP) cargo test $(FLAGS)
+	tests/sdk/run
+
+test-long: check
+	PROPTEST_CASES=20000 $(SETUP) cargo test $(FLAGS) -- --include-ignored
+	tests/sdk/run --long
+
+bench:
+	$(SETUP) cargo bench $(FLAGS)
+	load/compare
+
+clean:
+	cargo clean
+	rm -rf .tools .testbed .venv load/out

@@ -1,0 +1,578 @@
+//! The key store: the one way in which keys are made, changed and deleted, for the admin API and the command
+//! line alike, with or without a running server.
+//!
+//! The files are the store. A change takes the directory's lock, looks at the disk again, edits the one file that
+//! holds the key, checks the whole set as it would be, and only then renames the new file into place; what was
+//! checked is what is installed. A key that we make gets a file of its own in `keys.d`, named by its repository
+//! and id; a key that a person wrote is edited where it stands, with everything around it left alone.
+//!
+//! A deleted key stays in its file as a record without its secret. Its id goes to `revoked.ids` first, so that
+//! it is refused at once and stays refused whatever becomes of the file.
+
+mod disk;
+pub(crate) mod edit;
+mod find;
+mod request;
+mod rules;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::diagnostic::{Report, Severity};
+use super::live::{ReloadOutcome, Trigger};
+use super::snapshot::{KeyEntry, Snapshot};
+use crate::keys::generate::{self, Generated};
+use crate::keys::seal::{Aad, MasterRing};
+use crate::keys::{Family, Key, file, hash};
+use crate::policy::route::Repository;
+use crate::protocol::Protocol;
+use crate::secret::Secret;
+use crate::telemetry::audit::{Audit, Outcome, Record};
+use find::Found;
+pub use request::{Caller, KeyRef, NewKey, NewKind, Patch, RepositoryRef};
+pub use rules::{LIST_ENTRIES_MAX, NAME_CHARS_MAX, access_word, ai_type_word, etag, last_used_at};
+
+/// Where keys that we make are kept, under the config directory.
+const KEYS_DIR: &str = "keys.d";
+
+/// What the store needs of the config loader.
+pub trait Running: Send + Sync {
+    fn current(&self) -> Arc<Snapshot>;
+    /// Looks at the disk, and installs what is there if it is good.
+    fn reload(&self, trigger: Trigger, now: Timestamp) -> ReloadOutcome;
+    /// Checks the set as it would be with `text` in `path`.
+    fn check(&self, path: &Path, text: &str, now: Timestamp) -> (Option<Candidate>, Report);
+    /// Makes a checked set the running one, after its file was written.
+    fn install(&self, candidate: Candidate, now: Timestamp);
+    /// Refuses a key from now on, on disk and in memory.
+    fn revoke(&self, id: Uuid, now: Timestamp) -> io::Result<()>;
+    fn masters(&self) -> Arc<MasterRing>;
+}
+
+/// A set that was checked and not yet installed.
+pub type Candidate = Box<dyn std::any::Any + Send>;
+
+/// Fills a buffer with random bytes.
+pub type Random = fn(&mut [u8]) -> io::Result<()>;
+
+/// A key that was just made: the only time that its secret is shown.
+#[derive(Debug)]
+pub struct Created {
+    pub id: Uuid,
+    pub key: String,
+    pub secret: Secret,
+    /// Relative to the config directory.
+    pub file: PathBuf,
+}
+
+/// What a deletion could do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// Refused from now on, and its secret is gone from its file.
+    Erased,
+    /// Refused from now on; its file could not be changed, and why.
+    Revoked(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("there is no such repository")]
+    RepositoryNotFound,
+    #[error("there is no such key")]
+    KeyNotFound,
+    /// What was asked for is not valid.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Unsupported(String),
+    /// The config would not be valid with this change.
+    #[error("the config would not be valid")]
+    Rejected(Report),
+    /// The config on disk is not valid now, so nothing is written.
+    #[error("the config on disk is not valid; nothing was written")]
+    Conflict(Report),
+    #[error("the key was changed meanwhile")]
+    Stale,
+    #[error("{0} cannot be written by Aqueduct; change it where it is kept")]
+    ReadOnly(Located),
+    /// The disk or the audit log cannot be written.
+    #[error("{what}: {source}")]
+    Degraded {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A place in the config directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Relative to the config directory.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// See the module's documentation.
+pub struct KeyStore {
+    dir: PathBuf,
+    running: Arc<dyn Running>,
+    audit: Audit,
+    random: Random,
+    turn: disk::Turn,
+}
+
+impl fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyStore")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeyStore {
+    pub fn new(dir: &Path, running: Arc<dyn Running>, audit: Audit, random: Random) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            running,
+            audit,
+            random,
+            turn: disk::Turn::default(),
+        }
+    }
+
+    /// Removes what writers left that were cut off. Done once, at start.
+    pub fn sweep(&self) -> io::Result<Vec<PathBuf>> {
+        let _held = self.turn.take(&self.dir)?;
+        let mut swept = disk::sweep(&self.dir)?;
+        for part in find::HUMAN_DIRS.iter().chain([&KEYS_DIR]) {
+            swept.append(&mut disk::sweep(&self.dir.join(part))?);
+        }
+        Ok(swept)
+    }
+
+    /// All keys that are not deleted, by their repository, newest first.
+    pub fn by_repository(&self) -> HashMap<Uuid, Vec<KeyEntry>> {
+        let mut all: HashMap<Uuid, Vec<KeyEntry>> = HashMap::new();
+        for entry in rules::entries(&self.running.current()) {
+            all.entry(entry.repository.id)
+                .or_default()
+                .push(entry.clone());
+        }
+        all.values_mut().for_each(|keys| rules::sort(keys));
+        all
+    }
+
+    /// The keys of a repository that are not deleted, newest first.
+    pub fn list(
+        &self,
+        repository: RepositoryRef<'_>,
+        family: Option<Family>,
+    ) -> Result<Vec<KeyEntry>, StoreError> {
+        let snapshot = self.running.current();
+        let repository = rules::find_repository(&snapshot, repository)?;
+        let mut keys: Vec<KeyEntry> = rules::entries(&snapshot)
+            .filter(|entry| entry.repository.id == repository.id)
+            .filter(|entry| family.is_none_or(|family| entry.key.family == family))
+            .cloned()
+            .collect();
+        rules::sort(&mut keys);
+        Ok(keys)
+    }
+
+    /// Makes a key.
+    pub fn create(
+        &self,
+        repository: RepositoryRef<'_>,
+        new: &NewKey,
+        caller: &Caller,
+    ) -> Result<Created, StoreError> {
+        rules::check_new(new)?;
+        let _held = self.hold()?;
+        let snapshot = self.fresh(caller.now)?;
+        let repository = rules::find_repository(&snapshot, repository)?;
+        let id = uuid::Builder::from_random_bytes(self.entropy()?).into_uuid();
+        let made = self.generate(new, repository, id)?;
+        let text = file::with_checksum(&render(new, repository, id, &made, caller));
+        let path = self.new_path(&repository.name, id)?;
+        let file = self.relative(&path);
+        let change = Change {
+            path: &path,
+            target: &path,
+            text: &text,
+            record: Record {
+                event: "apikey.created",
+                after: Some(rules::whitelisted_new(new, &made.shown.key)),
+                config_generation: Some(snapshot.generation),
+                ..record_of(new.family(), id, repository.id, &file)
+            },
+        };
+        self.apply(&change, caller)?;
+        Ok(Created {
+            id,
+            key: made.shown.key,
+            secret: made.shown.secret,
+            file,
+        })
+    }
+
+    /// Changes a key's name or access.
+    pub fn update(
+        &self,
+        which: &KeyRef<'_>,
+        patch: &Patch,
+        caller: &Caller,
+    ) -> Result<KeyEntry, StoreError> {
+        if let Some(name) = &patch.name {
+            rules::check_name(name)?;
+        }
+        let _held = self.hold()?;
+        let snapshot = self.fresh(caller.now)?;
+        let entry = rules::find_key(&snapshot, which)?;
+        rules::check_match(&entry.key, which.if_match)?;
+        rules::check_patch(patch, &entry.key)?;
+        let found = self.locate(&entry.key)?.ok_or(StoreError::KeyNotFound)?;
+        let target = self.writable(&found)?;
+        let access = patch.access.map(access_word);
+        let fields = edit::Change {
+            name: patch.name.as_deref(),
+            access,
+        };
+        let body = edit::change(&found.body, which.id, fields)
+            .map_err(|error| StoreError::Internal(format!("{}: {error}", found.place)))?;
+        if body == found.body {
+            return Ok(entry.clone());
+        }
+        let record = Record {
+            event: "apikey.updated",
+            before: Some(rules::whitelisted(&entry.key)),
+            after: Some(json!({ "name": patch.name, "access": access })),
+            ..record(
+                &snapshot,
+                &entry.key,
+                entry.repository.id,
+                &found.place.file,
+            )
+        };
+        let change = Change {
+            path: &found.path,
+            target: &target,
+            text: &found.close(body),
+            record,
+        };
+        self.apply(&change, caller)?;
+        rules::find_key(&self.running.current(), which).cloned()
+    }
+
+    /// Deletes a key: refuses it from now on, then erases its secret from its file.
+    pub fn delete(&self, which: &KeyRef<'_>, caller: &Caller) -> Result<Deleted, StoreError> {
+        let _held = self.hold()?;
+        let disk = self.running.reload(Trigger::Write, caller.now);
+        let snapshot = self.running.current();
+        let entry = rules::find_key(&snapshot, which)?;
+        rules::check_match(&entry.key, which.if_match)?;
+        let found = match self.locate(&entry.key)? {
+            Some(found) => Some((self.writable(&found)?, found)),
+            None => None,
+        };
+        let file = found.as_ref().map(|(_, found)| found.place.file.clone());
+        let record = Record {
+            event: "apikey.deleted",
+            before: Some(rules::whitelisted(&entry.key)),
+            ..record(
+                &snapshot,
+                &entry.key,
+                entry.repository.id,
+                &file.unwrap_or_default(),
+            )
+        };
+        let intended = self.intend(&record, caller)?;
+        if let Err(source) = self.running.revoke(which.id, caller.now) {
+            self.close(&record, caller, intended, Outcome::Failed("DEGRADED"));
+            return Err(degraded("cannot write revoked.ids")(source));
+        }
+        let erased = match found {
+            Some((target, found)) => self.erase(&found, &target, which.id, &disk, caller.now),
+            None => Err("its entry was not found in any file".to_owned()),
+        };
+        match erased {
+            Ok(()) => {
+                self.close(&record, caller, intended, Outcome::Ok);
+                Ok(Deleted::Erased)
+            }
+            Err(why) => {
+                tracing::error!(key = %which.id, why, "a revoked key's file could not be changed");
+                self.close(&record, caller, intended, Outcome::Failed("REVOKED_ONLY"));
+                Ok(Deleted::Revoked(why))
+            }
+        }
+    }
+
+    /// Erases a revoked key's secret. Done even while some other file is not valid: it makes nothing worse.
+    fn erase(
+        &self,
+        found: &Found,
+        target: &Path,
+        id: Uuid,
+        disk: &ReloadOutcome,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let why = |error: &dyn fmt::Display| format!("{}: {error}", found.place.file.display());
+        let body = edit::erase(&found.body, id, now).map_err(|error| why(&error))?;
+        let text = found.close(body);
+        let candidate = match disk {
+            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => self
+                .check(target, &text, now)
+                .map(Some)
+                .map_err(|error| why(&error))?,
+            ReloadOutcome::Failed(_) => None,
+        };
+        let random = self.entropy().map_err(|error| why(&error))?;
+        disk::replace(target, &text, u64::from_be_bytes(random)).map_err(|error| why(&error))?;
+        if let Some(candidate) = candidate {
+            self.running.install(candidate, now);
+        }
+        Ok(())
+    }
+
+    /// Checks, announces, writes, installs and records one change of one file.
+    fn apply(&self, change: &Change<'_>, caller: &Caller) -> Result<(), StoreError> {
+        let candidate = self.check(change.path, change.text, caller.now)?;
+        let random = u64::from_be_bytes(self.entropy()?);
+        let intended = self.intend(&change.record, caller)?;
+        if let Err(source) = disk::replace(change.target, change.text, random) {
+            self.close(
+                &change.record,
+                caller,
+                intended,
+                Outcome::Failed("DEGRADED"),
+            );
+            return Err(degraded("cannot write the key's file")(source));
+        }
+        self.running.install(candidate, caller.now);
+        self.close(&change.record, caller, intended, Outcome::Ok);
+        Ok(())
+    }
+
+    /// The whole set with this file, if it is good: problems of other files that were there before do not count.
+    fn check(&self, path: &Path, text: &str, now: Timestamp) -> Result<Candidate, StoreError> {
+        let (candidate, report) = self.running.check(path, text, now);
+        let ours = report.problems().iter().any(|problem| {
+            problem.severity == Severity::Key
+                && (problem.place.file == path || path.ends_with(&problem.place.file))
+        });
+        match candidate {
+            Some(candidate) if !ours && !report.blocks() => Ok(candidate),
+            Some(_) | None => Err(StoreError::Rejected(report)),
+        }
+    }
+
+    fn intend(&self, record: &Record, caller: &Caller) -> Result<u64, StoreError> {
+        self.audit
+            .write(caller.now, &caller.actor, record, Outcome::Intended, None)
+            .map_err(degraded("cannot write the audit log"))
+    }
+
+    fn close(&self, record: &Record, caller: &Caller, intended: u64, outcome: Outcome<'_>) {
+        let closed = self
+            .audit
+            .write(caller.now, &caller.actor, record, outcome, Some(intended));
+        // The change is made, and its intention is on record: failing the caller now would be a lie.
+        if let Err(error) = closed {
+            tracing::error!(%error, intended, "cannot close a line of the audit log");
+        }
+    }
+
+    fn hold(&self) -> Result<disk::Held<'_>, StoreError> {
+        self.turn
+            .take(&self.dir)
+            .map_err(degraded("cannot lock the config directory"))
+    }
+
+    /// The config as it is on disk now.
+    fn fresh(&self, now: Timestamp) -> Result<Arc<Snapshot>, StoreError> {
+        match self.running.reload(Trigger::Write, now) {
+            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Ok(self.running.current()),
+            ReloadOutcome::Failed(report) => Err(StoreError::Conflict(report)),
+        }
+    }
+
+    fn entropy<const N: usize>(&self) -> Result<[u8; N], StoreError> {
+        let mut bytes = [0; N];
+        (self.random)(&mut bytes).map_err(degraded("no random bytes"))?;
+        Ok(bytes)
+    }
+
+    /// A new key, and what is kept of it.
+    fn generate(
+        &self,
+        new: &NewKey,
+        repository: &Repository,
+        id: Uuid,
+    ) -> Result<Made, StoreError> {
+        match new.kind {
+            NewKind::Storage { .. } => {
+                let Some(endpoint) = &repository.storage else {
+                    return Err(invalid("the repository has no storage endpoint"));
+                };
+                if endpoint.protocol != Protocol::S3 {
+                    let what = "keys of GCS and Azure endpoints are not made by this version";
+                    return Err(StoreError::Unsupported(what.into()));
+                }
+                let shown = generate::s3_key(&self.entropy()?);
+                let aad = Aad::Key {
+                    repository: repository.id,
+                    key: id,
+                };
+                let sealed = self
+                    .running
+                    .masters()
+                    .seal(aad, shown.secret.expose(), self.entropy()?)
+                    .map_err(|error| invalid(format!("cannot seal the secret: {error}")))?;
+                Ok(Made {
+                    shown,
+                    field: "secret",
+                    at_rest: sealed,
+                })
+            }
+            NewKind::Ai { .. } => {
+                if repository.ai.is_none() {
+                    return Err(invalid("the repository has no AI endpoint"));
+                }
+                let shown = generate::ai_key(&self.entropy()?);
+                let digest = hash::format(&hash::sha256(shown.secret.expose()));
+                Ok(Made {
+                    shown,
+                    field: "secret_sha256",
+                    at_rest: digest,
+                })
+            }
+        }
+    }
+
+    /// Where a new key's file goes.
+    fn new_path(&self, repository: &str, id: Uuid) -> Result<PathBuf, StoreError> {
+        let dir = self.dir.join(KEYS_DIR);
+        disk::private_dir(&dir).map_err(degraded("cannot make keys.d"))?;
+        let dir = dir
+            .canonicalize()
+            .map_err(degraded("cannot resolve keys.d"))?;
+        if !dir.starts_with(&self.root()?) {
+            return Err(StoreError::ReadOnly(Located {
+                file: KEYS_DIR.into(),
+                line: 1,
+            }));
+        }
+        Ok(self
+            .dir
+            .join(KEYS_DIR)
+            .join(find::file_name(repository, id)))
+    }
+
+    fn root(&self) -> Result<PathBuf, StoreError> {
+        self.dir
+            .canonicalize()
+            .map_err(degraded("cannot resolve the config directory"))
+    }
+
+    fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
+    }
+}
+
+fn record(snapshot: &Snapshot, key: &Key, repository: Uuid, file: &Path) -> Record {
+    Record {
+        config_generation: Some(snapshot.generation),
+        ..record_of(key.family, key.id, repository, file)
+    }
+}
+
+fn record_of(family: Family, id: Uuid, repository: Uuid, file: &Path) -> Record {
+    Record {
+        context: match family {
+            Family::Storage => "apikey",
+            Family::Ai => "aillmapikey",
+        },
+        context_id: Some(id.to_string()),
+        repository: Some(repository.to_string()),
+        file: Some(file.display().to_string()),
+        ..Record::default()
+    }
+}
+
+struct Change<'a> {
+    /// As the loader knows the file.
+    path: &'a Path,
+    /// The file itself, after all links.
+    target: &'a Path,
+    text: &'a str,
+    record: Record,
+}
+
+/// A new key with the field and the text that keep it at rest.
+struct Made {
+    shown: Generated,
+    field: &'static str,
+    at_rest: String,
+}
+
+fn render(new: &NewKey, repository: &Repository, id: Uuid, made: &Made, caller: &Caller) -> String {
+    let (family, access, write_only) = match new.kind {
+        NewKind::Storage { access, write_only } => {
+            ("storage", Some(access_word(access)), write_only)
+        }
+        NewKind::Ai { .. } => ("ai", None, false),
+    };
+    let (ai_type, restrict_to_type) = match new.kind {
+        NewKind::Storage { .. } => (None, false),
+        NewKind::Ai {
+            ai_type,
+            restrict_to_type,
+        } => (Some(ai_type_word(ai_type)), restrict_to_type),
+    };
+    edit::key_file(&edit::KeyEntry {
+        id,
+        repository: &repository.name,
+        family,
+        name: &new.name,
+        access,
+        write_only,
+        key: &made.shown.key,
+        secret: (made.field, &made.at_rest),
+        ai_type,
+        restrict_to_type,
+        created_at: caller.now,
+        created_by: &caller.actor.name,
+        not_before: new.not_before,
+        expires_at: new.expires_at,
+        lists: [
+            ("allow_ips", &new.allow_ips),
+            ("allow_buckets", &new.allow_buckets),
+            ("allow_prefixes", &new.allow_prefixes),
+            ("models", &new.models),
+        ],
+    })
+}
+
+fn invalid(what: impl Into<String>) -> StoreError {
+    StoreError::Invalid(what.into())
+}
+
+fn degraded(what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+    move |source| StoreError::Degraded { what, source }
+}

@@ -1,0 +1,243 @@
+//! Writing config files so that a crash at any instant leaves the old file or the new one.
+//!
+//! A new content is written beside its target under a dot name, synced, and renamed over it; then the directory
+//! is synced. Names that a crash left behind are swept at start, under the same lock that writers hold.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Gid, Mode, Uid, fchmod, fchown, flock};
+
+/// The name of the lock file in the config directory.
+pub(super) const LOCK_NAME: &str = ".aqueduct.lock";
+
+/// Bytes of a file that is edited. Stops a stray dump from being read whole.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What stands between a temporary file's name and its random part.
+const TEMPORARY: &str = ".tmp-";
+
+/// Characters of a temporary name's random part.
+const TEMPORARY_CHARS: usize = 16;
+
+/// Who may write, one at a time: this process's turn, and the directory's lock against other processes.
+#[derive(Debug, Default)]
+pub(super) struct Turn(
+    #[expect(
+        clippy::disallowed_types,
+        reason = "held over file I/O by blocking callers; on NFS the file lock does not part threads"
+    )]
+    std::sync::Mutex<()>,
+);
+
+/// Held while the config directory is written.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    /// Closing it frees the lock.
+    _file: File,
+    _turn: std::sync::MutexGuard<'a, ()>,
+}
+
+impl Turn {
+    /// Waits for the turn and the lock. The lock file may belong to another user: reading is enough to lock.
+    pub(super) fn take(&self, dir: &Path) -> io::Result<Held<'_>> {
+        let turn = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let path = dir.join(LOCK_NAME);
+        let made = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o644)
+            .open(&path);
+        let file = match made {
+            Ok(file) => file,
+            Err(error) if is_refusal(&error) => File::open(&path).map_err(|_| error)?,
+            Err(error) => return Err(error),
+        };
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(Held {
+            _file: file,
+            _turn: turn,
+        })
+    }
+}
+
+/// Whether an error says that we may not write here, rather than that we cannot now.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(FILE_BYTES_MAX)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Makes `text` the content of `path`. A file that was there keeps its owner and mode; a new one is private,
+/// and belongs to the owner of its directory.
+pub(super) fn replace(path: &Path, text: &str, random: u64) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (
+        path.parent(),
+        path.file_name().and_then(|name| name.to_str()),
+    ) else {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    };
+    let temporary = dir.join(format!(".{name}{TEMPORARY}{random:0TEMPORARY_CHARS$x}"));
+    let written = write_private(&temporary, path, dir, text.as_bytes())
+        .and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = written {
+        // What is left is swept at the next start; the first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    sync_dir(dir)
+}
+
+fn write_private(temporary: &Path, target: &Path, dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
+    match fs::metadata(target) {
+        Ok(old) => {
+            give(&file, &old)?;
+            fchmod(&file, Mode::from_raw_mode(old.mode() & 0o7777))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => give(&file, &fs::metadata(dir)?)?,
+        Err(error) => return Err(error),
+    }
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Gives a new file to the owner of `like`: what root writes, the service must be able to read.
+fn give(file: &File, like: &fs::Metadata) -> io::Result<()> {
+    let own = file.metadata()?;
+    if own.uid() == like.uid() && own.gid() == like.gid() {
+        return Ok(());
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    if own.uid() == like.uid() || is_root {
+        let owner = is_root.then(|| Uid::from_raw(like.uid()));
+        fchown(file, owner, Some(Gid::from_raw(like.gid())))?;
+        return Ok(());
+    }
+    // A directory shared by a group: our own file in it is ours.
+    if like.is_dir() {
+        return Ok(());
+    }
+    Err(io::ErrorKind::PermissionDenied.into())
+}
+
+/// Makes a directory that only its owner can read, if it is not there.
+pub(super) fn private_dir(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {
+            let parent = path.parent().ok_or(io::ErrorKind::InvalidFilename)?;
+            give(&File::open(path)?, &fs::metadata(parent)?)?;
+            sync_dir(parent)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a rename in `dir` survive a crash.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Removes temporary files that a crash left in `dir`, and says which. Call it under the lock.
+pub(super) fn sweep(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut swept = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_temporary) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+            swept.push(entry.path());
+        }
+    }
+    Ok(swept)
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix('.')
+        .and_then(|rest| rest.rsplit_once(TEMPORARY))
+        .is_some_and(|(name, random)| {
+            name.as_bytes().ends_with(b".toml")
+                && random.len() == TEMPORARY_CHARS
+                && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn new_files_are_private_and_old_ones_keep_their_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.toml");
+        replace(&path, "one", 1).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        replace(&path, "two", 2).unwrap();
+        assert_eq!(mode(&path), 0o640);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_our_own_leftovers_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = [
+            "a.toml",
+            ".hidden",
+            ".a.toml.tmp-12",
+            ".a.toml.swp",
+            ".a.txt.tmp-0123456789abcdef",
+            "a.toml.tmp-0123456789abcdef",
+        ];
+        for name in keep {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        fs::write(dir.path().join(".a.toml.tmp-0123456789abcdef"), "").unwrap();
+        let swept = sweep(dir.path()).unwrap();
+        assert_eq!(swept, [dir.path().join(".a.toml.tmp-0123456789abcdef")]);
+        for name in keep {
+            assert!(dir.path().join(name).exists(), "{name}");
+        }
+        assert!(sweep(&dir.path().join("absent")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.toml");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("x"), "").unwrap();
+        assert!(replace(&path, "text", 1).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! Which file holds a key, and whether it may be written.
+//!
+//! A key that we made is found by its file's name; any other by reading the files. Only files of the config
+//! directory are ever written, after following every link: what is linked in from elsewhere (a git checkout, a
+//! mounted secret) is changed where it is kept.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::{KEYS_DIR, KeyStore, Located, StoreError, degraded, disk, edit};
+use crate::keys::{Key, file};
+
+/// Where a person's files are, in the order in which a key is looked for.
+pub(super) const HUMAN_DIRS: [&str; 4] = [
+    "conf.d",
+    "managed.d",
+    "managed.d/repositories",
+    "managed.d/resources",
+];
+
+/// A file that holds a key.
+pub(super) struct Found {
+    /// As the loader knows it.
+    pub(super) path: PathBuf,
+    pub(super) place: Located,
+    /// Without the checksum line.
+    pub(super) body: String,
+    checksummed: bool,
+}
+
+impl Found {
+    /// The text to write for a changed body.
+    pub(super) fn close(&self, body: String) -> String {
+        if self.checksummed {
+            file::with_checksum(&body)
+        } else {
+            body
+        }
+    }
+}
+
+impl KeyStore {
+    pub(super) fn locate(&self, key: &Key) -> Result<Option<Found>, StoreError> {
+        let keys = self.dir.join(KEYS_DIR);
+        let own = keys.join(file_name(&key.repository, key.id));
+        if let Some(found) = self.look_in(&own, key.id)? {
+            return Ok(Some(found));
+        }
+        let suffix = format!("--{}.toml", key.id);
+        let named = |path: &PathBuf| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name.ends_with(&suffix))
+        };
+        let in_keys = toml_files(&keys)?;
+        let mut paths: Vec<PathBuf> = in_keys.iter().filter(|path| named(path)).cloned().collect();
+        for part in HUMAN_DIRS {
+            paths.append(&mut toml_files(&self.dir.join(part))?);
+        }
+        paths.push(self.dir.join("aqueduct.toml"));
+        paths.extend(in_keys.into_iter().filter(|path| !named(path)));
+        for path in paths {
+            if let Some(found) = self.look_in(&path, key.id)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn look_in(&self, path: &Path, id: Uuid) -> Result<Option<Found>, StoreError> {
+        let text = match disk::read(path) {
+            Ok(text) => text,
+            // Not there, or not ours to read: then it is not where the key came from.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || disk::is_refusal(&error) => {
+                return Ok(None);
+            }
+            Err(source) => return Err(degraded("cannot read the config")(source)),
+        };
+        if !text.to_ascii_lowercase().contains(&id.to_string()) {
+            return Ok(None);
+        }
+        let checksummed = path.starts_with(self.dir.join(KEYS_DIR));
+        let body = if checksummed {
+            match file::verify(&text) {
+                Ok(body) => body,
+                Err(_) => return Ok(None),
+            }
+        } else {
+            &text
+        };
+        // A file that does not parse is the loader's to report; the key that runs came from another.
+        let Ok(Some(line)) = edit::find(body, id) else {
+            return Ok(None);
+        };
+        Ok(Some(Found {
+            path: path.to_owned(),
+            place: Located {
+                file: self.relative(path),
+                line,
+            },
+            body: body.to_owned(),
+            checksummed,
+        }))
+    }
+
+    /// The file to replace: inside the config directory, after all links, and ours to write.
+    pub(super) fn writable(&self, found: &Found) -> Result<PathBuf, StoreError> {
+        let read_only = || StoreError::ReadOnly(found.place.clone());
+        let target = found.path.canonicalize().map_err(|_| read_only())?;
+        let access = rustix::fs::Access::WRITE_OK;
+        let parent = target.parent().ok_or_else(read_only)?;
+        let may_write = target.starts_with(&self.root()?)
+            && rustix::fs::access(&target, access).is_ok()
+            && rustix::fs::access(parent, access).is_ok();
+        if !may_write {
+            return Err(read_only());
+        }
+        Ok(target)
+    }
+}
+
+fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(degraded("cannot read the config directory")(source)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry
+            .map_err(degraded("cannot read the config directory"))?
+            .path();
+        let is_toml = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_toml && !is_hidden {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Names are slugs and ids are uuids, so this is one plain file name.
+pub(super) fn file_name(repository: &str, id: Uuid) -> String {
+    format!("{repository}--{id}.toml")
+}

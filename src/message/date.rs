@@ -1,0 +1,138 @@
+//! Dates as protocols write them.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// `YYYYMMDDTHHMMSSZ`, the basic form of ISO 8601 that `SigV4` uses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BasicDate([u8; 16]);
+
+impl BasicDate {
+    /// Parses exactly the basic form, with a real date in it.
+    pub fn parse(text: &str) -> Option<(Self, Timestamp)> {
+        let bytes: [u8; 16] = text.as_bytes().try_into().ok()?;
+        if bytes[8] != b'T' || bytes[15] != b'Z' {
+            return None;
+        }
+        let number = |from: usize, to: usize| {
+            bytes[from..to].iter().try_fold(0i16, |number, digit| {
+                let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+                Some(number * 10 + i16::from(digit))
+            })
+        };
+        let small = |from: usize| i8::try_from(number(from, from + 2)?).ok();
+        let civil = DateTime::new(
+            number(0, 4)?,
+            small(4)?,
+            small(6)?,
+            small(9)?,
+            small(11)?,
+            small(13)?,
+            0,
+        )
+        .ok()?;
+        let at = TimeZone::UTC.to_timestamp(civil).ok()?;
+        Some((Self(bytes), at))
+    }
+
+    pub fn new(at: Timestamp) -> Self {
+        let civil = TimeZone::UTC.to_datetime(at);
+        let mut bytes = *b"00000000T000000Z";
+        let mut put = |from: usize, to: usize, number: i16| {
+            let mut rest = number.unsigned_abs();
+            for place in bytes[from..to].iter_mut().rev() {
+                *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+                rest /= 10;
+            }
+        };
+        put(0, 4, civil.year());
+        put(4, 6, civil.month().into());
+        put(6, 8, civil.day().into());
+        put(9, 11, civil.hour().into());
+        put(11, 13, civil.minute().into());
+        put(13, 15, civil.second().into());
+        Self(bytes)
+    }
+
+    pub fn as_str(&self) -> &str {
+        // Only ASCII is ever put in.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// `YYYYMMDD`.
+    pub fn day(&self) -> &str {
+        self.as_str().get(..8).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for BasicDate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Parses a `Date` header: the HTTP forms, or the basic form of ISO 8601 that some clients put there.
+pub fn parse_http(text: &str) -> Option<Timestamp> {
+    if let Some((_, at)) = BasicDate::parse(text) {
+        return Some(at);
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
+    Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()
+}
+
+/// `YYYY-MM-DDTHH:MM:SS.mmmZ`, as S3 documents write it.
+pub fn iso_millis(at: Timestamp) -> String {
+    let civil = TimeZone::UTC.to_datetime(at);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        civil.year(),
+        civil.month(),
+        civil.day(),
+        civil.hour(),
+        civil.minute(),
+        civil.second(),
+        civil.millisecond()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_dates_read_back() {
+        for text in ["20130524T000000Z", "20240229T235959Z", "19991231T010203Z"] {
+            let (date, at) = BasicDate::parse(text).unwrap();
+            assert_eq!(date.as_str(), text);
+            assert_eq!(BasicDate::new(at), date);
+            assert_eq!(date.day(), &text[..8]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_date_is_refused() {
+        for text in [
+            "",
+            "20130524T000000",
+            "20130524 000000Z",
+            "20130229T000000Z",
+            "2013O524T000000Z",
+            "20130524T250000Z",
+            "+0130524T000000Z",
+        ] {
+            assert!(BasicDate::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn date_headers_are_read_in_each_form() {
+        let expected = Timestamp::from_second(1_369_353_600).unwrap();
+        for text in ["20130524T000000Z", "Fri, 24 May 2013 00:00:00 GMT"] {
+            assert_eq!(parse_http(text), Some(expected), "{text}");
+        }
+        assert_eq!(parse_http("yesterday"), None);
+        assert_eq!(iso_millis(expected), "2013-05-24T00:00:00.000Z");
+    }
+}

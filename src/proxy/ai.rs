@@ -1,0 +1,467 @@
+//! The OpenAI front: reads a request's body within a limit, chooses among the resources that serve its model,
+//! and hands the answer on while its usage is read beside it.
+//!
+//! Failover is possible until the first byte of an answer went to the client: a resource that cannot be
+//! reached, or answers that it is the wrong one, is followed by the next.
+
+mod body;
+mod deliver;
+mod models;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dashmap::DashSet;
+use http::{HeaderMap, Method, StatusCode, header};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+use uuid::Uuid;
+
+use crate::ai::openai::{self, downstream, upstream};
+use crate::ai::plan::{self, Candidate};
+use crate::ai::route::{self, AiOp, Inference, OtherPath};
+use crate::ai::scan::{self, Scan};
+use crate::ai::splice::{self, AskUsage};
+use crate::config::snapshot::KeyEntry;
+use crate::error::{Error, Kind, Result};
+use crate::message::reply::Reply;
+use crate::policy::authorize;
+use crate::policy::route::{AiEndpoint, Resource, UsageInjection};
+use crate::proxy::engine::{Arrived, Engine};
+use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
+use crate::proxy::record::{AiRecord, Record};
+use crate::proxy::{cors, ids, relay, respond, storage};
+use crate::telemetry::labels::{Op, Proto};
+
+/// Of a refusal, read to see whether it blames what we added.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+
+/// What the front keeps between requests.
+#[derive(Debug, Default)]
+pub struct AiState {
+    models: models::ModelCache,
+    /// Resources that refused `stream_options`.
+    without_usage: DashSet<Uuid, foldhash::fast::RandomState>,
+}
+
+/// A request's body, with what matters of it.
+struct Asked<'a> {
+    inference: Inference,
+    scan: Scan,
+    frames: &'a [Bytes],
+}
+
+/// Answers one request; `false`: the connection cannot be used again.
+pub async fn serve(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    checked: Result<()>,
+) -> bool {
+    let mut record = Record::new(Proto::Ai, engine, arrived);
+    let outcome = match checked {
+        Ok(()) => run(engine, session, arrived, &mut record).await,
+        Err(error) => Err(error),
+    };
+    let reusable = match outcome {
+        Ok(reusable) => reusable,
+        Err(error) => fail(session, arrived, &mut record, &error).await,
+    };
+    record.finish(engine, arrived, session);
+    reusable
+}
+
+/// The answer to a head that could not be read.
+pub fn refusal(error: &Error, id: &str) -> Reply {
+    error_reply(error, id, 0)
+}
+
+async fn run(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+) -> Result<bool> {
+    let head = session.req_header();
+    if head.method == Method::OPTIONS {
+        record.op = Op::Preflight;
+        let reply = cors::preflight(arrived.snapshot.cors.as_ref(), &head.headers)?;
+        return send(session, arrived, record, reply).await;
+    }
+    if storage::is_health_check(head) {
+        return send(session, arrived, record, Reply::new(StatusCode::OK)).await;
+    }
+    let (op, entry) = identify(head, arrived)?;
+    record.op = Op::from_name(op.label());
+    let KeyEntry { key, repository } = &entry;
+    record.identified(key, repository);
+    authorize::check_use(key, arrived.peer_ip(), arrived.now)?;
+    key.touch(arrived.now);
+    let _entered = repository
+        .limiter
+        .enter(arrived.started)
+        .inspect_err(|_| record.limited = true)?;
+    let endpoint = repository
+        .ai
+        .as_ref()
+        .ok_or_else(|| Error::internal("an AI key without an AI endpoint"))?;
+    match op {
+        AiOp::Infer(inference) => {
+            infer(
+                engine,
+                session,
+                arrived,
+                record,
+                (endpoint, &entry),
+                inference,
+            )
+            .await
+        }
+        AiOp::Models => {
+            let found = engine.ai.models.list(engine, endpoint, key).await;
+            let body = crate::ai::models::encode_list(&found)?;
+            send(session, arrived, record, json(body)).await
+        }
+        AiOp::Model(id) => {
+            plan::check_model(key, &id)?;
+            let found = engine.ai.models.list(engine, endpoint, key).await;
+            let model = found.iter().find(|model| model.id == id);
+            let body =
+                crate::ai::models::encode_one(model.ok_or_else(|| plan::model_not_found(&id))?)?;
+            send(session, arrived, record, json(body)).await
+        }
+        AiOp::Other(path) => {
+            path.check_listed(&endpoint.passthrough)?;
+            let resource = plan::passthrough(endpoint, key)?;
+            pass_through(engine, session, arrived, record, &path, &resource).await
+        }
+    }
+}
+
+/// Decodes the head and finds the key; a key of another endpoint is unknown here.
+fn identify(head: &RequestHeader, arrived: &Arrived) -> Result<(AiOp, KeyEntry)> {
+    let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
+        Error::new(
+            Kind::InvalidRequest,
+            "The request's target is not percent-encoded.",
+        )
+    })?;
+    let query = target.split_once('?').map(|(_, query)| query);
+    let bearer = route::bearer(&head.headers, query)?;
+    let entry = arrived
+        .snapshot
+        .ai_keys
+        .get(bearer.digest())
+        .ok_or_else(|| Error::new(Kind::KeyUnknown, "Incorrect API key provided."))?;
+    let op = route::decode(&head.method, target)?;
+    downstream::check_request(&head.headers)?;
+    Ok((op, entry.clone()))
+}
+
+async fn infer(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    (endpoint, entry): (&AiEndpoint, &KeyEntry),
+    inference: Inference,
+) -> Result<bool> {
+    let held = body::read(engine, session, arrived).await?;
+    record.bytes_in = held.bytes;
+    let scan = scan::scan(inference, &held.frames)?;
+    record.ai = Some(AiRecord {
+        model_requested: scan.model.name.clone(),
+        stream: scan.stream,
+        ..AiRecord::default()
+    });
+    let candidates = plan::candidates(endpoint, &entry.key, inference, &scan.model.name)?;
+    let asked = Asked {
+        inference,
+        scan,
+        frames: &held.frames,
+    };
+    let mut attempts = 0;
+    let mut last = None;
+    for (at, candidate) in candidates.iter().enumerate() {
+        attempts += 1;
+        let has_next = at + 1 < candidates.len();
+        match ask(engine, session, arrived, record, candidate, &asked).await {
+            Ok(heard) if has_next && is_failover(&heard.answer) => {
+                count_fallback(record, candidates.get(at + 1), &asked, endpoint);
+            }
+            Ok(heard) => {
+                let served = deliver::Served {
+                    candidate,
+                    inference,
+                    attempts,
+                    hide_usage: heard.hide_usage,
+                    request_bytes: held.bytes,
+                    model: label(endpoint, &asked.scan.model.name),
+                };
+                match deliver::deliver(engine, session, arrived, record, heard, &served).await {
+                    Err(error) if has_next && deliver::may_fail_over(session, &error) => {
+                        count_fallback(record, candidates.get(at + 1), &asked, endpoint);
+                        last = Some(error);
+                    }
+                    delivered => return delivered,
+                }
+            }
+            Err(error) if error.kind() == Kind::ClientGone => return Err(error),
+            Err(error) => {
+                record.upstream_failed(&error);
+                if has_next {
+                    count_fallback(record, candidates.get(at + 1), &asked, endpoint);
+                }
+                last = Some(error);
+            }
+        }
+    }
+    record.attempts = attempts;
+    Err(last.unwrap_or_else(|| Error::internal("no candidate was asked")))
+}
+
+/// What one resource said.
+struct Heard {
+    answer: Answer,
+    /// We asked for usage, and its chunk must be hidden.
+    hide_usage: bool,
+    /// The body, where it had to be read to understand the answer.
+    body: Option<Bytes>,
+}
+
+/// Asks one resource.
+async fn ask(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    candidate: &Candidate,
+    asked: &Asked<'_>,
+) -> Result<Heard> {
+    let resource = &candidate.resource;
+    let injects = resource
+        .ai()
+        .is_some_and(|ai| ai.usage_injection == UsageInjection::Auto);
+    let known_bad = engine.ai.without_usage.contains(&resource.id);
+    let mut ask_usage = if injects && !known_bad {
+        AskUsage::Yes
+    } else {
+        AskUsage::No
+    };
+    loop {
+        let rename = candidate.rename.as_deref();
+        let changes = splice::changes(&asked.scan, asked.inference, rename, ask_usage);
+        let (frames, len) = splice::splice(asked.frames, &changes.edits);
+        let content = upstream::Content::Json(len);
+        let below_v1 = asked.inference.path();
+        let mut answer = send_upstream(
+            engine,
+            session,
+            arrived,
+            record,
+            resource,
+            (below_v1, content, &frames),
+        )
+        .await?;
+        let status = answer.head()?.status;
+        let suspect = changes.hide_usage && matches!(status.as_u16(), 400 | 422);
+        if !suspect {
+            return Ok(Heard {
+                answer,
+                hide_usage: changes.hide_usage,
+                body: None,
+            });
+        }
+        // It may not know `stream_options`: then it is asked again without, now and from now on.
+        let idle = resource.timeouts.idle;
+        let refusal = relay::collect(&mut answer, idle, REFUSAL_BYTES_MAX).await?;
+        if !upstream::blames_stream_options(status, &refusal) {
+            return Ok(Heard {
+                answer,
+                hide_usage: false,
+                body: Some(refusal.into()),
+            });
+        }
+        engine.ai.without_usage.insert(resource.id);
+        ask_usage = AskUsage::No;
+    }
+}
+
+/// Runs one exchange with an AI resource.
+async fn send_upstream(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    resource: &Arc<Resource>,
+    (below_v1, content, frames): (&str, upstream::Content<'_>, &[Bytes]),
+) -> Result<Answer> {
+    record.sending(resource);
+    let client = session.req_header();
+    let head = upstream::request_head(resource, below_v1, &client.headers, content)?;
+    let method = client.method.clone();
+    let first_byte = first_byte(&client.headers, resource);
+    let trace = arrived.trace.and_then(ids::trace_header);
+    let make_head = || {
+        let mut out = RequestHeader::build(
+            method.clone(),
+            head.target.as_bytes(),
+            Some(head.headers.len()),
+        )
+        .map_err(Error::internal)?;
+        for (name, value) in &head.headers {
+            out.append_header(name.clone(), value.clone())
+                .map_err(Error::internal)?;
+        }
+        if let Some(trace) = &trace {
+            out.insert_header("traceparent", trace.clone())
+                .map_err(Error::internal)?;
+        }
+        Ok(out)
+    };
+    let outgoing = Outgoing {
+        resource,
+        head: &make_head,
+        body: if frames.is_empty() {
+            Body::None
+        } else {
+            Body::Memory(frames)
+        },
+        // A model's answer costs money and may differ: only what surely never arrived is sent again.
+        idempotent: false,
+        first_byte,
+    };
+    let answer = exchange(&engine.dialer, Some(session), outgoing).await?;
+    record.answered(&answer);
+    Ok(answer)
+}
+
+/// A path outside the table that the config lists: unchanged, with the resource's credential.
+async fn pass_through(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    path: &OtherPath,
+    resource: &Arc<Resource>,
+) -> Result<bool> {
+    let held = body::read(engine, session, arrived).await?;
+    record.bytes_in = held.bytes;
+    let content_type = session
+        .req_header()
+        .headers
+        .get(header::CONTENT_TYPE)
+        .cloned();
+    let content = if held.frames.is_empty() {
+        upstream::Content::Empty
+    } else {
+        upstream::Content::Opaque {
+            content_type: content_type.as_ref(),
+            len: Some(held.bytes),
+        }
+    };
+    let below_v1 = path.below_v1();
+    let parts = (below_v1.as_str(), content, held.frames.as_slice());
+    let answer = send_upstream(engine, session, arrived, record, resource, parts).await?;
+    deliver::forward(engine, session, arrived, record, answer, resource).await
+}
+
+/// The wait for the first byte: the resource's, but no longer than the client itself waits.
+fn first_byte(client: &HeaderMap, resource: &Resource) -> Duration {
+    let own = resource.timeouts.first_byte;
+    downstream::client_deadline(client).map_or(own, |deadline| own.min(deadline))
+}
+
+fn is_failover(answer: &Answer) -> bool {
+    answer
+        .head()
+        .is_ok_and(|head| upstream::is_failover(head.status, &head.headers))
+}
+
+fn count_fallback(
+    record: &Record,
+    next: Option<&Candidate>,
+    asked: &Asked<'_>,
+    endpoint: &AiEndpoint,
+) {
+    let (Some(repository), Some(from), Some(to)) = (&record.repository, &record.resource, next)
+    else {
+        return;
+    };
+    let model = label(endpoint, &asked.scan.model.name);
+    repository
+        .meters
+        .model(&from.meters, model)
+        .fallback(&to.resource.meters);
+}
+
+/// The `model` label: configured names only, so that clients cannot make series.
+fn label<'a>(endpoint: &AiEndpoint, model: &'a str) -> &'a str {
+    if endpoint.by_name.contains_key(model) {
+        model
+    } else {
+        crate::telemetry::meters::OTHER_MODEL
+    }
+}
+
+fn json(body: Bytes) -> Reply {
+    Reply::new(StatusCode::OK).with_body("application/json", body)
+}
+
+async fn send(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    reply: Reply,
+) -> Result<bool> {
+    let mut reply = reply.with_text(header::HeaderName::from_static("x-request-id"), &arrived.id);
+    let cors = cors::headers(
+        arrived.snapshot.cors.as_ref(),
+        &session.req_header().headers,
+    );
+    reply.headers.extend(cors);
+    let is_head = session.req_header().method == Method::HEAD;
+    record.head_sent(reply.status);
+    record.bytes_out = respond::respond(session, reply, is_head).await?;
+    Ok(true)
+}
+
+async fn fail(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    error: &Error,
+) -> bool {
+    let code = openai::error::answer(error.kind()).code.unwrap_or("error");
+    record.error(error, code);
+    if error.kind() == Kind::ClientGone || storage::has_answered(session) {
+        return false;
+    }
+    let mut reply = error_reply(error, &arrived.id, record.attempts);
+    let cors = cors::headers(
+        arrived.snapshot.cors.as_ref(),
+        &session.req_header().headers,
+    );
+    reply.headers.extend(cors);
+    let is_head = session.req_header().method == Method::HEAD;
+    record.head_sent(reply.status);
+    if storage::waits_for_continue(session) {
+        session.set_keepalive(None);
+    }
+    match respond::respond(session, reply, is_head).await {
+        Ok(bytes) => record.bytes_out = bytes,
+        Err(_) => return false,
+    }
+    storage::drain(session).await
+}
+
+fn error_reply(error: &Error, id: &str, attempts: u32) -> Reply {
+    let (status, body) = openai::error::encode(error);
+    let mut reply = Reply::new(status);
+    for (name, value) in &downstream::error_head(error, id, attempts) {
+        reply.headers.push((name.clone(), value.clone()));
+    }
+    reply.body = body;
+    reply
+}

@@ -1,0 +1,524 @@
+//! Handing an answer to the client: forwarded first, read beside.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+
+use crate::ai::openai::downstream::UpstreamLimits;
+use crate::ai::openai::{self, downstream};
+use crate::ai::plan::Candidate;
+use crate::ai::route::Inference;
+use crate::ai::tap::{SseTap, UsageChunk};
+use crate::ai::usage::{Ending, JsonTap, Notes, Source, Usage};
+use crate::error::{Error, Kind, Result};
+use crate::message::body::{BodyStep, Chunks, End};
+use crate::policy::route::Resource;
+use crate::proxy::ai::Heard;
+use crate::proxy::engine::{Arrived, Engine};
+use crate::proxy::exchange::{Answer, broken, client_gone};
+use crate::proxy::record::Record;
+use crate::proxy::{cors, relay, respond, storage};
+use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
+
+/// Silence on a stream before the client is told that it is alive.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: &[u8] = b": ping\n\n";
+
+/// How an answer came about.
+pub(super) struct Served<'a> {
+    pub(super) candidate: &'a Candidate,
+    pub(super) inference: Inference,
+    pub(super) attempts: u32,
+    pub(super) hide_usage: bool,
+    pub(super) request_bytes: u64,
+    /// The `model` label.
+    pub(super) model: &'a str,
+}
+
+/// Hands on the answer to an inference; `false`: the connection cannot be used again.
+pub(super) async fn deliver(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    heard: Heard,
+    served: &Served<'_>,
+) -> Result<bool> {
+    record.attempts = served.attempts;
+    let Heard { answer, body, .. } = heard;
+    let head = answer.head()?;
+    if matches!(head.status.as_u16(), 401 | 403) {
+        let error = openai::error::upstream_auth(head.status);
+        record.failed(error.kind(), "upstream_auth_error");
+        return Err(error);
+    }
+    if let Some(body) = body {
+        return read_already(session, arrived, record, &answer, served, body).await;
+    }
+    if head.status.is_success() && downstream::is_event_stream(&head.headers) {
+        return stream(engine, session, arrived, record, answer, served).await;
+    }
+    whole(engine, session, arrived, record, answer, served).await
+}
+
+/// Whether another resource may still be asked after `error`.
+pub(super) fn may_fail_over(session: &ServerSession, error: &Error) -> bool {
+    !storage::has_answered(session)
+        && matches!(
+            error.kind(),
+            Kind::UpstreamAuth
+                | Kind::UpstreamBroken
+                | Kind::UpstreamTimeout
+                | Kind::UpstreamUnavailable
+        )
+}
+
+/// An event stream: the head goes with the first output, so that until then another resource may be asked.
+async fn stream(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    mut answer: Answer,
+    served: &Served<'_>,
+) -> Result<bool> {
+    let resource = &served.candidate.resource;
+    answer
+        .link
+        .session
+        .set_read_timeout(Some(resource.timeouts.idle));
+    let usage_chunk = if served.hide_usage {
+        UsageChunk::Hide
+    } else {
+        UsageChunk::Forward
+    };
+    let mut tap = SseTap::new(served.inference, usage_chunk);
+    let mut head = Some(client_head(
+        session,
+        arrived,
+        record,
+        &answer,
+        served,
+        downstream::Framing::Events,
+    )?);
+    let mut timing = Timing::new(record);
+    let ended = loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = answer.link.session.read_response_body() => chunk.map_err(|error| broken(&error)),
+            idle = session.read_body_or_idle(false) => match idle {
+                Ok(_) => continue,
+                Err(error) => break End::Cut(client_gone(&error)),
+            },
+            () = pingora::time::sleep(KEEP_ALIVE_EVERY) => {
+                if tap.at_boundary() {
+                    start(session, record, &mut head).await?;
+                    write(session, record, Bytes::from_static(KEEP_ALIVE)).await?;
+                }
+                continue;
+            }
+        };
+        let mut out = Chunks::new();
+        match chunk {
+            Ok(Some(chunk)) => tap.push(chunk, &mut out)?,
+            Ok(None) => break End::Clean,
+            Err(error) => break End::Cut(error),
+        }
+        if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
+            break End::Cut(gone);
+        }
+    };
+    let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
+    let cut = finish_tap(session, record, &mut head, &mut timing, &mut tap, ended).await;
+    account(
+        record,
+        served,
+        tap.notes(),
+        &timing,
+        if cut.is_some() {
+            Ending::Cut
+        } else {
+            Ending::Complete
+        },
+    );
+    if let Some(error) = cut {
+        count_abort(
+            record,
+            served,
+            if gone {
+                AbortSide::Client
+            } else {
+                AbortSide::Upstream
+            },
+        );
+        return broke_off(session, record, error).await;
+    }
+    start(session, record, &mut head).await?;
+    engine.dialer.release(answer.link).await;
+    Ok(true)
+}
+
+/// Ends the tap; the error of a stream that was cut, by the upstream, the client, or by its own missing end.
+async fn finish_tap(
+    session: &mut ServerSession,
+    record: &mut Record,
+    head: &mut Option<ResponseHeader>,
+    timing: &mut Timing,
+    tap: &mut SseTap,
+    ended: End,
+) -> Option<Error> {
+    let mut out = Chunks::new();
+    let (end, cut) = match ended {
+        End::Clean => (End::Clean, None),
+        End::Cut(error) => (End::Cut(Error::internal("cut")), Some(error)),
+    };
+    if let Err(error) = tap.finish(end, &mut out) {
+        return Some(error);
+    }
+    if let Err(gone) = pass(session, record, head, timing, out).await {
+        return Some(gone);
+    }
+    cut.or_else(|| {
+        (!tap.notes().is_complete()).then(|| {
+            Error::new(
+                Kind::UpstreamBroken,
+                "The model's answer broke off before its end.",
+            )
+        })
+    })
+}
+
+/// Tells the client of a stream that broke: as a status while that is possible, else in the stream.
+async fn broke_off(session: &mut ServerSession, record: &mut Record, error: Error) -> Result<bool> {
+    if error.kind() == Kind::ClientGone || !storage::has_answered(session) {
+        return Err(error);
+    }
+    record.upstream_failed(&error);
+    record.error(&error, "stream_broken");
+    write(session, record, openai::error::encode_event(&error)).await?;
+    // Over HTTP/1 the missing last chunk says it once more; an HTTP/2 reset could overtake the event.
+    Ok(session.is_http2())
+}
+
+/// Writes what a chunk gave, the head before the first of it.
+async fn pass(
+    session: &mut ServerSession,
+    record: &mut Record,
+    head: &mut Option<ResponseHeader>,
+    timing: &mut Timing,
+    out: Chunks,
+) -> Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    start(session, record, head).await?;
+    timing.output();
+    for chunk in out {
+        write(session, record, chunk).await?;
+    }
+    Ok(())
+}
+
+async fn start(
+    session: &mut ServerSession,
+    record: &mut Record,
+    head: &mut Option<ResponseHeader>,
+) -> Result<()> {
+    let Some(head) = head.take() else {
+        return Ok(());
+    };
+    record.head_sent(head.status);
+    respond::write_head(session, head).await
+}
+
+async fn write(session: &mut ServerSession, record: &mut Record, chunk: Bytes) -> Result<()> {
+    record.bytes_out += chunk.len() as u64;
+    session
+        .write_response_body(chunk, false)
+        .await
+        .map_err(|error| client_gone(&error))
+}
+
+/// An answer that is not a stream, errors of the resource included: byte for byte.
+async fn whole(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    mut answer: Answer,
+    served: &Served<'_>,
+) -> Result<bool> {
+    let resource = &served.candidate.resource;
+    answer
+        .link
+        .session
+        .set_read_timeout(Some(resource.timeouts.idle));
+    let upstream_head = answer.head()?;
+    let counts =
+        upstream_head.status.is_success() && downstream::is_readable(&upstream_head.headers);
+    if !upstream_head.status.is_success() {
+        record.failed(Kind::InvalidRequest, "upstream_error");
+    }
+    let mut head = Some(client_head(
+        session,
+        arrived,
+        record,
+        &answer,
+        served,
+        downstream::Framing::Exact,
+    )?);
+    let mut tap = JsonTap::new(served.inference);
+    let mut timing = Timing::new(record);
+    let cut = loop {
+        let chunk = match relay::next(&mut answer.link.session, session).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        };
+        let mut out = Chunks::new();
+        tap.push(chunk, &mut out)?;
+        if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
+            break Some(gone);
+        }
+    };
+    let end = if cut.is_some() {
+        End::Cut(Error::internal("cut"))
+    } else {
+        End::Clean
+    };
+    tap.finish(end, &mut Chunks::new())?;
+    if counts {
+        let ending = if cut.is_some() {
+            Ending::Cut
+        } else {
+            Ending::Complete
+        };
+        account(record, served, tap.notes(), &timing, ending);
+    }
+    if let Some(error) = cut {
+        return Err(error);
+    }
+    start(session, record, &mut head).await?;
+    engine.dialer.release(answer.link).await;
+    Ok(true)
+}
+
+/// A refusal whose body was read to understand it.
+async fn read_already(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    answer: &Answer,
+    served: &Served<'_>,
+    body: Bytes,
+) -> Result<bool> {
+    record.failed(Kind::InvalidRequest, "upstream_error");
+    let mut head = Some(client_head(
+        session,
+        arrived,
+        record,
+        answer,
+        served,
+        downstream::Framing::Exact,
+    )?);
+    start(session, record, &mut head).await?;
+    write(session, record, body).await?;
+    Ok(true)
+}
+
+/// Hands on whatever a passed-through path answered.
+pub(super) async fn forward(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    mut answer: Answer,
+    resource: &Resource,
+) -> Result<bool> {
+    let head = answer.head()?;
+    if matches!(head.status.as_u16(), 401 | 403) {
+        return Err(openai::error::upstream_auth(head.status));
+    }
+    let served = downstream::Served {
+        request_id: &arrived.id,
+        resource: &resource.name,
+        attempts: answer.attempts,
+        alias_of: None,
+        upstream_limits: upstream_limits(record),
+    };
+    let events = downstream::is_event_stream(&head.headers);
+    let framing = if events {
+        downstream::Framing::Events
+    } else {
+        downstream::Framing::Exact
+    };
+    let headers = downstream::response_head(&head.headers, served, framing);
+    let head = build(session, arrived, head.status, &headers)?;
+    record.head_sent(head.status);
+    respond::write_head(session, head).await?;
+    record.bytes_out = relay::relay(&mut answer, session, resource.timeouts.idle).await?;
+    engine.dialer.release(answer.link).await;
+    Ok(true)
+}
+
+fn client_head(
+    session: &ServerSession,
+    arrived: &Arrived,
+    record: &Record,
+    answer: &Answer,
+    served: &Served<'_>,
+    framing: downstream::Framing,
+) -> Result<ResponseHeader> {
+    let upstream = answer.head()?;
+    let told = downstream::Served {
+        request_id: &arrived.id,
+        resource: &served.candidate.resource.name,
+        attempts: served.attempts,
+        alias_of: served.candidate.rename.as_deref(),
+        upstream_limits: upstream_limits(record),
+    };
+    let headers = downstream::response_head(&upstream.headers, told, framing);
+    build(session, arrived, upstream.status, &headers)
+}
+
+/// A repository with limits of its own takes the headers that tell of limits.
+fn upstream_limits(record: &Record) -> UpstreamLimits {
+    let has_own = record
+        .repository
+        .as_ref()
+        .is_some_and(|repository| repository.limiter.has_rules());
+    if has_own {
+        UpstreamLimits::Renamed
+    } else {
+        UpstreamLimits::AsTheyAre
+    }
+}
+
+fn build(
+    session: &ServerSession,
+    arrived: &Arrived,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<ResponseHeader> {
+    let mut head = respond::head(status, headers.len() + 4)?;
+    for (name, value) in headers {
+        respond::insert(&mut head, name.clone(), value.clone())?;
+    }
+    for (name, value) in cors::headers(
+        arrived.snapshot.cors.as_ref(),
+        &session.req_header().headers,
+    ) {
+        respond::insert(&mut head, name, value)?;
+    }
+    let has_body = !matches!(status.as_u16(), 204 | 304);
+    if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
+        respond::insert(
+            &mut head,
+            header::TRANSFER_ENCODING,
+            http::HeaderValue::from_static("chunked"),
+        )?;
+    }
+    Ok(head)
+}
+
+/// When output was seen.
+struct Timing {
+    asked: Instant,
+    first: Option<Instant>,
+    last: Option<Instant>,
+    outputs: u32,
+}
+
+impl Timing {
+    fn new(record: &Record) -> Self {
+        Self {
+            asked: record.started(),
+            first: None,
+            last: None,
+            outputs: 0,
+        }
+    }
+
+    fn output(&mut self) {
+        let now = Instant::now();
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+        self.outputs += 1;
+    }
+
+    fn first_chunk(&self) -> Option<Duration> {
+        self.first.map(|first| first - self.asked)
+    }
+
+    /// Mean time between outputs after the first.
+    fn per_chunk(&self) -> Option<Duration> {
+        let span = self.last? - self.first?;
+        let between = self.outputs.checked_sub(1).filter(|between| *between > 0)?;
+        Some(span / between)
+    }
+}
+
+/// Counts the tokens and times of an answer.
+fn account(
+    record: &mut Record,
+    served: &Served<'_>,
+    notes: &Notes,
+    timing: &Timing,
+    ending: Ending,
+) {
+    let usage = notes.usage(served.request_bytes, ending);
+    let upstream_name = served.candidate.rename.clone();
+    if let Some(ai) = &mut record.ai {
+        ai.model_used = upstream_name.unwrap_or_else(|| ai.model_requested.clone());
+        ai.tokens_in = Some(usage.input);
+        ai.tokens_out = Some(usage.output);
+        ai.first_chunk = timing.first_chunk();
+        ai.per_chunk = timing.per_chunk();
+    }
+    let Some(repository) = &record.repository else {
+        return;
+    };
+    let meters = repository
+        .meters
+        .model(&served.candidate.resource.meters, served.model);
+    for (kind, count) in by_type(usage) {
+        meters.tokens(kind, source(usage.source), count);
+    }
+    if let Some(first) = timing.first_chunk() {
+        meters.first_chunk(record.op, first);
+    }
+    if let Some(mean) = timing.per_chunk() {
+        meters.per_chunk(record.op, mean);
+    }
+    meters.finished(record.op, timing.asked.elapsed());
+}
+
+fn by_type(usage: Usage) -> [(TokenType, u64); 5] {
+    [
+        (TokenType::Input, usage.input),
+        (TokenType::Output, usage.output),
+        (TokenType::Cached, usage.cached),
+        (TokenType::CacheWrite, usage.cache_write),
+        (TokenType::Reasoning, usage.reasoning),
+    ]
+}
+
+fn source(source: Source) -> TokenSource {
+    match source {
+        Source::Reported => TokenSource::Reported,
+        Source::Estimated => TokenSource::Estimated,
+        Source::Partial => TokenSource::Partial,
+    }
+}
+
+fn count_abort(record: &Record, served: &Served<'_>, side: AbortSide) {
+    if let Some(repository) = &record.repository {
+        repository
+            .meters
+            .model(&served.candidate.resource.meters, served.model)
+            .aborted(side);
+    }
+}

@@ -1,0 +1,133 @@
+//! What resources say they serve, kept for a while: one that is down keeps its last answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use futures_util::future::join_all;
+use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
+use uuid::Uuid;
+
+use crate::ai::models::{self, Listed, Model};
+use crate::ai::openai::upstream;
+use crate::error::{Error, Kind, Result};
+use crate::keys::Key;
+use crate::policy::route::{AiEndpoint, Resource};
+use crate::proxy::engine::Engine;
+use crate::proxy::exchange::{Body, Outgoing, exchange};
+use crate::proxy::relay;
+
+/// How long an answer is used.
+const FRESH: Duration = Duration::from_mins(1);
+/// Longest wait for one resource's list: the others' models are shown without it.
+const WAIT: Duration = Duration::from_secs(5);
+/// Largest list, in bytes.
+const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct ModelCache(DashMap<Uuid, Known>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    resource: Arc<Resource>,
+    /// When it was asked last, whatever it answered.
+    asked_at: Instant,
+    listed: Option<Arc<Vec<Listed>>>,
+}
+
+impl ModelCache {
+    /// The models of a repository that `key` may use.
+    pub(super) async fn list(
+        &self,
+        engine: &Engine,
+        endpoint: &AiEndpoint,
+        key: &Key,
+    ) -> Vec<Model> {
+        let stale = endpoint
+            .open
+            .iter()
+            .filter(|resource| !self.is_fresh(resource));
+        join_all(stale.map(|resource| self.refresh(engine, resource))).await;
+        models::merge(endpoint, key, |resource| {
+            self.0
+                .get(&resource.id)
+                .and_then(|known| known.listed.clone())
+        })
+    }
+
+    fn is_fresh(&self, resource: &Arc<Resource>) -> bool {
+        self.0.get(&resource.id).is_some_and(|known| {
+            Arc::ptr_eq(&known.resource, resource) && known.asked_at.elapsed() < FRESH
+        })
+    }
+
+    async fn refresh(&self, engine: &Engine, resource: &Arc<Resource>) {
+        let answer = pingora::time::timeout(WAIT, fetch(engine, resource)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            Err(Error::new(
+                Kind::UpstreamTimeout,
+                "The resource did not list its models in time.",
+            ))
+        });
+        let listed = match answer {
+            Ok(listed) => Some(Arc::new(listed)),
+            Err(error) => {
+                tracing::warn!(resource = %resource.name, %error, "models not listed");
+                self.0
+                    .get(&resource.id)
+                    .and_then(|known| known.listed.clone())
+            }
+        };
+        let resource = Arc::clone(resource);
+        self.0.insert(
+            resource.id,
+            Known {
+                resource,
+                asked_at: Instant::now(),
+                listed,
+            },
+        );
+    }
+}
+
+async fn fetch(engine: &Engine, resource: &Arc<Resource>) -> Result<Vec<Listed>> {
+    let head = upstream::request_head(
+        resource,
+        "/models",
+        &HeaderMap::new(),
+        upstream::Content::Empty,
+    )?;
+    let make_head = || {
+        let mut out = RequestHeader::build(
+            Method::GET,
+            head.target.as_bytes(),
+            Some(head.headers.len()),
+        )
+        .map_err(Error::internal)?;
+        for (name, value) in &head.headers {
+            out.append_header(name.clone(), value.clone())
+                .map_err(Error::internal)?;
+        }
+        Ok(out)
+    };
+    let outgoing = Outgoing {
+        resource,
+        head: &make_head,
+        body: Body::None,
+        idempotent: true,
+        first_byte: WAIT,
+    };
+    let mut answer = exchange(&engine.dialer, None, outgoing).await?;
+    let status = answer.head()?.status;
+    let body = relay::collect(&mut answer, WAIT, LIST_BYTES_MAX).await?;
+    engine.dialer.release(answer.link).await;
+    if !status.is_success() {
+        return Err(
+            Error::new(Kind::UpstreamBroken, "The resource lists no models.")
+                .with_detail(format_args!("status {status}")),
+        );
+    }
+    models::parse(&body)
+}

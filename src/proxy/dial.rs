@@ -1,0 +1,272 @@
+//! The one way out: addresses, their policy, and pooled connections.
+//!
+//! Every outbound connection is made here, so that the address policy cannot be walked around: it is applied
+//! to the *resolved* address (a name that resolves to a private address is refused like the address itself),
+//! and no redirect is ever followed. See `ops.md` 5.1, SSRF.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::protocols::http::client::HttpSession;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use uuid::Uuid;
+
+use crate::error::{Error, Kind, Result};
+use crate::policy::route::Resource;
+use crate::telemetry::labels::UpstreamError;
+
+/// How long a resolved name is used before it is looked up again.
+const DNS_FRESH: Duration = Duration::from_secs(30);
+/// How long an old answer stands in when the resolver fails.
+const DNS_STALE_MAX: Duration = Duration::from_hours(1);
+/// Longest wait for the resolver.
+const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried. Stops a name with hundreds of addresses from holding a request.
+const ADDRESSES_MAX: usize = 4;
+/// Pooled idle connections of the whole process.
+const POOL_SIZE: usize = 1024;
+
+/// Connects to resources.
+pub struct Dialer {
+    connector: Connector,
+    peers: DashMap<Uuid, Arc<Peers>>,
+}
+
+/// The addresses of one resource, as Pingora's peers: built once, so a request clones nothing.
+struct Peers {
+    resource: Arc<Resource>,
+    resolved_at: Instant,
+    list: Vec<HttpPeer>,
+}
+
+/// A connection that is ready for one exchange.
+pub struct Link {
+    pub session: HttpSession,
+    /// Taken from the pool: the peer may have closed it meanwhile.
+    pub reused: bool,
+    peers: Arc<Peers>,
+    at: usize,
+}
+
+impl Dialer {
+    pub fn new() -> Self {
+        let conf = ServerConf {
+            upstream_keepalive_pool_size: POOL_SIZE,
+            ..ServerConf::default()
+        };
+        Self {
+            connector: Connector::new(Some(ConnectorOptions::from_server_conf(&conf))),
+            peers: DashMap::new(),
+        }
+    }
+
+    /// A connection to `resource`: pooled, or new to the first of its addresses that answers.
+    pub async fn connect(&self, resource: &Arc<Resource>) -> Result<Link> {
+        let peers = self.peers(resource).await?;
+        let mut last = None;
+        for (at, peer) in peers.list.iter().enumerate() {
+            match self.connector.get_http_session(peer).await {
+                Ok((mut session, reused)) => {
+                    session.set_write_timeout(Some(resource.timeouts.idle));
+                    return Ok(Link {
+                        session,
+                        reused,
+                        peers: Arc::clone(&peers),
+                        at,
+                    });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        resource.meters.error(UpstreamError::Connect);
+        Err(
+            Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.").with_detail(
+                last.map_or_else(|| "no address".to_owned(), |error| error.to_string()),
+            ),
+        )
+    }
+
+    /// Gives a connection back after a complete exchange.
+    pub async fn release(&self, link: Link) {
+        let Some(peer) = link.peers.list.get(link.at) else {
+            return;
+        };
+        let idle = link.peers.resource.timeouts.pool_idle;
+        self.connector
+            .release_http_session(link.session, peer, Some(idle))
+            .await;
+    }
+
+    /// Forgets the addresses of resources that are gone.
+    pub fn retain(&self, resources: &[Arc<Resource>]) {
+        self.peers.retain(|_, peers| {
+            resources
+                .iter()
+                .any(|kept| Arc::ptr_eq(kept, &peers.resource))
+        });
+    }
+
+    async fn peers(&self, resource: &Arc<Resource>) -> Result<Arc<Peers>> {
+        let known = self
+            .peers
+            .get(&resource.id)
+            .map(|entry| Arc::clone(entry.value()));
+        let known = known.filter(|peers| Arc::ptr_eq(&peers.resource, resource));
+        if let Some(peers) = &known
+            && peers.resolved_at.elapsed() < DNS_FRESH
+        {
+            return Ok(Arc::clone(peers));
+        }
+        match resolve(resource).await {
+            Ok(addresses) => {
+                let list = addresses
+                    .iter()
+                    .map(|address| peer(resource, *address))
+                    .collect();
+                let resolved_at = Instant::now();
+                let peers = Arc::new(Peers {
+                    resource: Arc::clone(resource),
+                    resolved_at,
+                    list,
+                });
+                self.peers.insert(resource.id, Arc::clone(&peers));
+                Ok(peers)
+            }
+            Err(error) => match known {
+                Some(peers) if peers.resolved_at.elapsed() < DNS_STALE_MAX => {
+                    tracing::warn!(resource = %resource.name, %error, "name not resolved, using the last address");
+                    Ok(peers)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+impl Default for Dialer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn peer(resource: &Resource, address: SocketAddr) -> HttpPeer {
+    let origin = &resource.origin;
+    let sni = if origin.tls {
+        origin.host.to_string()
+    } else {
+        String::new()
+    };
+    let mut peer = HttpPeer::new(address, origin.tls, sni);
+    let timeouts = &resource.timeouts;
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls);
+    peer.options.read_timeout = Some(timeouts.first_byte);
+    peer.options.write_timeout = Some(timeouts.idle);
+    peer.options.idle_timeout = Some(timeouts.pool_idle);
+    peer
+}
+
+async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {
+    let origin = &resource.origin;
+    let found: Vec<SocketAddr> = if let Ok(ip) = origin.host.parse::<IpAddr>() {
+        vec![SocketAddr::new(ip, origin.port)]
+    } else {
+        let lookup = tokio::net::lookup_host((&*origin.host, origin.port));
+        let found = tokio::time::timeout(DNS_TIMEOUT, lookup)
+            .await
+            .map_err(|_| unresolved(resource, "timed out"))?
+            .map_err(|error| unresolved(resource, error))?;
+        found.take(ADDRESSES_MAX).collect()
+    };
+    let allowed: Vec<SocketAddr> = found
+        .iter()
+        .copied()
+        .filter(|address| origin.allow_private || is_public(address.ip()))
+        .collect();
+    if allowed.is_empty() {
+        let why = if found.is_empty() {
+            "no address"
+        } else {
+            "not a public address, and no allow_private"
+        };
+        return Err(unresolved(resource, why));
+    }
+    Ok(allowed)
+}
+
+fn unresolved(resource: &Resource, why: impl std::fmt::Display) -> Error {
+    resource.meters.error(UpstreamError::Dns);
+    Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.").with_detail(why)
+}
+
+/// Whether an address may be connected to without `allow_private`: globally reachable unicast.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    !(ip.is_loopback()
+        || ip.is_private()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_documentation()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b)) // RFC 6598, carrier-grade NAT
+        || (a == 192 && b == 0 && c == 0) // RFC 6890
+        || (a == 198 && (b == 18 || b == 19))) // RFC 2544, benchmarking
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let [first, second, ..] = ip.segments();
+    // Only 2000::/3 is global unicast; of it, documentation, Teredo and 6to4 lead elsewhere.
+    first & 0xe000 == 0x2000
+        && !(first == 0x2001 && (second == 0x0db8 || second == 0))
+        && first != 0x2002
+        && first != 0x3fff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_global_unicast_is_public() {
+        let cases = [
+            ("8.8.8.8", true),
+            ("1.1.1.1", true),
+            ("2606:4700::1111", true),
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("172.16.0.1", false),
+            ("172.32.0.1", true),
+            ("192.168.1.1", false),
+            ("169.254.169.254", false),
+            ("100.64.0.1", false),
+            ("0.0.0.0", false),
+            ("255.255.255.255", false),
+            ("224.0.0.1", false),
+            ("::1", false),
+            ("::", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:8.8.8.8", true),
+            ("fe80::1", false),
+            ("fd00::1", false),
+            ("ff02::1", false),
+            ("2002:7f00:1::", false),
+            ("64:ff9b::7f00:1", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(is_public(text.parse().unwrap()), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What every request shares, for the life of the process.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::config::live::Live;
+use crate::config::snapshot::Snapshot;
+use crate::proxy::ai::AiState;
+use crate::proxy::dial::Dialer;
+use crate::proxy::gate::Gate;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::TraceParent;
+
+/// See the module's documentation.
+pub struct Engine {
+    pub live: Arc<Live>,
+    pub dialer: Dialer,
+    pub metrics: Arc<Metrics>,
+    pub log: AccessLog,
+    pub gate: Arc<Gate>,
+    pub ai: AiState,
+    /// Bytes of AI request bodies that may still be held.
+    pub ai_bytes: Arc<Semaphore>,
+    /// Set when the process drains: connections are not kept any more.
+    pub draining: AtomicBool,
+}
+
+impl Engine {
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// One request, from its head's last byte.
+pub struct Arrived {
+    pub snapshot: Arc<Snapshot>,
+    /// `x-amz-request-id`, `x-request-id`: the same value everywhere.
+    pub id: Box<str>,
+    pub request_id: Uuid,
+    /// The caller's trace, continued.
+    pub trace: Option<TraceParent>,
+    pub now: Timestamp,
+    pub started: Instant,
+    pub peer: Option<SocketAddr>,
+    pub secure: bool,
+}
+
+impl Arrived {
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip())
+    }
+}

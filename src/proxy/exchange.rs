@@ -1,0 +1,274 @@
+//! One upstream request: connect, send, and wait for the head of the answer, with the retries that are safe.
+//!
+//! Safe means: nothing of the request reached a server that could have acted on it, or the request may be
+//! repeated and everything sent so far is still in our hands. Two cases are retried here. A connection that
+//! cannot be made is tried again, after a pause. A pooled connection that the peer had closed meanwhile (no
+//! byte of an answer, on a reused connection) is replaced, for requests without a body or whose body so far
+//! is held for replay. What the *status* of an answer means is the caller's business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use pingora::time::timeout;
+
+use crate::error::{Error, Kind, Result};
+use crate::policy::route::Resource;
+use crate::proxy::dial::{Dialer, Link};
+use crate::proxy::upload::{self, ClientBody, Sent};
+use crate::telemetry::labels::RetryOutcome;
+
+/// Attempts to connect, in all.
+const CONNECT_ATTEMPTS_MAX: u32 = 3;
+/// Pause before the second attempt; doubled for each further one.
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// Pooled connections found dead before we give up.
+const STALE_MAX: u32 = 4;
+/// Informational heads swallowed in one exchange. Stops a server that sends nothing else.
+const INFORMATIONAL_MAX: u32 = 8;
+/// After a failed write: how long to look for an answer that was sent before the connection broke.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
+
+/// What is sent.
+pub struct Outgoing<'a> {
+    pub resource: &'a Arc<Resource>,
+    /// Makes the head of one attempt: signatures carry a time, so each attempt signs anew.
+    pub head: &'a (dyn Fn() -> Result<RequestHeader> + Sync),
+    pub body: Body<'a>,
+    /// May be repeated after it may have reached the server.
+    pub idempotent: bool,
+    /// From the end of the request to the head of the answer.
+    pub first_byte: Duration,
+}
+
+/// The body of an upstream request.
+pub enum Body<'a> {
+    None,
+    /// Already whole, within a named limit of its reader.
+    Memory(&'a [Bytes]),
+    /// Streamed from the client.
+    Client(&'a mut ClientBody),
+}
+
+/// An answer whose head has arrived.
+pub struct Answer {
+    pub link: Link,
+    /// Attempts made, the successful one included.
+    pub attempts: u32,
+    /// The answer came before the whole request was sent.
+    pub early: bool,
+}
+
+impl Answer {
+    pub fn head(&self) -> Result<&ResponseHeader> {
+        self.link
+            .session
+            .response_header()
+            .ok_or_else(|| Error::new(Kind::UpstreamBroken, "The resource sent no answer."))
+    }
+
+    pub fn status(&self) -> u16 {
+        self.link
+            .session
+            .response_header()
+            .map_or(0, |head| head.status.as_u16())
+    }
+
+    pub fn headers(&self) -> Result<&HeaderMap> {
+        Ok(&self.head()?.headers)
+    }
+}
+
+/// Runs one exchange up to the head of its answer. With a `client`, its leaving ends the exchange.
+pub async fn exchange(
+    dialer: &Dialer,
+    mut client: Option<&mut ServerSession>,
+    mut outgoing: Outgoing<'_>,
+) -> Result<Answer> {
+    let mut attempts = 0;
+    let mut stale = 0;
+    let outcome = loop {
+        attempts += 1;
+        let mut link = connect(dialer, outgoing.resource, &mut attempts).await?;
+        match attempt(&mut link, client.as_deref_mut(), &mut outgoing).await {
+            Ok(early) => {
+                break Ok(Answer {
+                    link,
+                    attempts,
+                    early,
+                });
+            }
+            Err(Failure::Final(error)) => break Err(error),
+            Err(Failure::Upstream(error)) => {
+                stale += 1;
+                if !(link.reused && stale < STALE_MAX && outgoing.may_repeat()) {
+                    break Err(error);
+                }
+            }
+        }
+    };
+    if attempts > 1 {
+        let outcome = if outcome.is_ok() {
+            RetryOutcome::Succeeded
+        } else {
+            RetryOutcome::Failed
+        };
+        outgoing.resource.meters.retry(outcome);
+    }
+    outcome
+}
+
+enum Failure {
+    /// Not the connection's fault, or not repairable by another one.
+    Final(Error),
+    /// The connection broke before any byte of an answer.
+    Upstream(Error),
+}
+
+impl Outgoing<'_> {
+    fn may_repeat(&self) -> bool {
+        match &self.body {
+            Body::None | Body::Memory(_) => self.idempotent,
+            Body::Client(body) => self.idempotent && body.is_replayable(),
+        }
+    }
+}
+
+async fn connect(dialer: &Dialer, resource: &Arc<Resource>, attempts: &mut u32) -> Result<Link> {
+    let mut pause = CONNECT_PAUSE;
+    let mut tried = 1;
+    loop {
+        match dialer.connect(resource).await {
+            Ok(link) => return Ok(link),
+            Err(error) if tried >= CONNECT_ATTEMPTS_MAX => return Err(error),
+            Err(_) => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+                tried += 1;
+                *attempts += 1;
+            }
+        }
+    }
+}
+
+/// One attempt on one connection; `true`: the answer came early.
+async fn attempt(
+    link: &mut Link,
+    mut client: Option<&mut ServerSession>,
+    outgoing: &mut Outgoing<'_>,
+) -> Result<bool, Failure> {
+    let head = (outgoing.head)().map_err(Failure::Final)?;
+    link.session.set_read_timeout(Some(outgoing.first_byte));
+    if let Err(error) = link.session.write_request_header(Box::new(head)).await {
+        return late_answer(link, broken(&error)).await;
+    }
+    let sent = match &mut outgoing.body {
+        Body::None => Ok(Sent::Whole),
+        Body::Memory(frames) => upload::send_memory(&mut link.session, frames).await,
+        Body::Client(body) => match client.as_deref_mut() {
+            Some(client) => upload::pump(&mut link.session, client, body).await,
+            None => Err(upload::Failure::Client(Error::internal(
+                "a client's body without a client",
+            ))),
+        },
+    };
+    match sent {
+        Ok(Sent::Whole) => {}
+        Ok(Sent::Answered) => return accept_early(link),
+        Err(upload::Failure::Client(error)) => return Err(Failure::Final(error)),
+        Err(upload::Failure::Upstream(error)) => {
+            return late_answer(link, error).await;
+        }
+    }
+    if let Err(error) = link.session.finish_request_body().await {
+        return late_answer(link, broken(&error)).await;
+    }
+    read_head(link, client).await.map(|()| false)
+}
+
+/// Waits for the head of the answer; the client leaving ends the wait.
+async fn read_head(link: &mut Link, mut client: Option<&mut ServerSession>) -> Result<(), Failure> {
+    let mut informational = 0;
+    while informational < INFORMATIONAL_MAX {
+        tokio::select! {
+            biased;
+            read = link.session.read_response_header() => read.map_err(|error| Failure::Upstream(broken(&error)))?,
+            idle = watch(client.as_deref_mut()) => {
+                idle.map_err(|error| Failure::Final(client_gone(&error)))?;
+                continue;
+            }
+        }
+        if is_final(link) {
+            return Ok(());
+        }
+        informational += 1;
+    }
+    Err(Failure::Final(Error::new(
+        Kind::UpstreamBroken,
+        "The resource sent no final answer.",
+    )))
+}
+
+/// Ends when the client leaves; what it may still send is read and dropped.
+async fn watch(client: Option<&mut ServerSession>) -> pingora::Result<Option<Bytes>> {
+    match client {
+        Some(client) => client.read_body_or_idle(false).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The server answered while we were still sending.
+fn accept_early(link: &Link) -> Result<bool, Failure> {
+    let success = link
+        .session
+        .response_header()
+        .is_some_and(|head| head.status.is_success());
+    if success {
+        // The held tail has not left: whatever it says is done cannot be our object.
+        let message = "The resource answered before it had the whole request.";
+        return Err(Failure::Final(Error::new(Kind::UpstreamBroken, message)));
+    }
+    Ok(true)
+}
+
+/// After a failed write: the server may have answered (and closed) before it read everything.
+async fn late_answer(link: &mut Link, error: Error) -> Result<bool, Failure> {
+    let read = timeout(LATE_ANSWER, link.session.read_response_header()).await;
+    if matches!(read, Ok(Ok(()))) && is_final(link) {
+        return accept_early(link);
+    }
+    Err(Failure::Upstream(error))
+}
+
+pub(super) fn is_final(link: &Link) -> bool {
+    link.session
+        .response_header()
+        .is_some_and(|head| !head.status.is_informational())
+}
+
+/// A failure of the upstream connection, by Pingora's error.
+pub(super) fn broken(error: &pingora::Error) -> Error {
+    use pingora::ErrorType as E;
+    let kind = error.etype();
+    let (kind, message) = if matches!(kind, E::ReadTimedout | E::WriteTimedout) {
+        (
+            Kind::UpstreamTimeout,
+            "The resource did not answer in time.",
+        )
+    } else if matches!(kind, E::InvalidHTTPHeader | E::H2Error | E::InvalidH2) {
+        (Kind::UpstreamBroken, "The resource sent an invalid answer.")
+    } else {
+        (
+            Kind::UpstreamUnavailable,
+            "The connection to the resource broke.",
+        )
+    };
+    Error::new(kind, message).with_detail(error)
+}
+
+pub(super) fn client_gone(why: impl std::fmt::Display) -> Error {
+    Error::new(Kind::ClientGone, "The client went away.").with_detail(why)
+}

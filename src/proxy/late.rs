@@ -1,0 +1,204 @@
+//! Answers that may take minutes: `CompleteMultipartUpload` and copies.
+//!
+//! S3 sends the head of these at once and white space while it works, so that neither the client nor anything
+//! between gives up; the outcome is in the document, and may be an error under a 200. We do the same, but only
+//! when the resource takes longer than [`FILLER_EVERY`]: a quick outcome has its own status. A late answer is
+//! never repeated.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use pingora::protocols::http::ServerSession;
+
+use crate::error::{Error, Kind, Result};
+use crate::message::reply::Reply;
+use crate::pipeline::Hop;
+use crate::proxy::engine::{Arrived, Engine};
+use crate::proxy::exchange::{Answer, Outgoing, client_gone, exchange};
+use crate::proxy::record::Record;
+use crate::proxy::{relay, respond, storage};
+use crate::storage::s3::downstream::{self, ReplyBody};
+use crate::storage::s3::error::Failure;
+use crate::storage::s3::wire;
+
+/// Shortest wait for the resource's head: these operations do their work before it.
+pub const FIRST_BYTE_MIN: Duration = Duration::from_mins(10);
+/// Silence that the client is spared.
+const FILLER_EVERY: Duration = Duration::from_secs(10);
+const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+/// Largest document of these operations, in bytes.
+const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+
+/// How the operation ended, as a document for the client.
+enum Outcome {
+    Done(Box<Reply>),
+    Failed(Failure),
+}
+
+/// Runs the exchange, keeping the client informed.
+pub async fn run(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    hop: &Hop,
+    outgoing: Outgoing<'_>,
+) -> Result<()> {
+    let location = storage::location(session, arrived);
+    let mut started = false;
+    let outcome = {
+        let mut work = pin!(perform(engine, record, hop, &location, outgoing));
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut work => break outcome,
+                () = pingora::time::sleep(FILLER_EVERY) => {
+                    if !started {
+                        start(session, arrived).await?;
+                        started = true;
+                    }
+                    let space = Bytes::from_static(b" ");
+                    session.write_response_body(space, false).await.map_err(client_gone)?;
+                }
+            }
+        }
+    };
+    if !started {
+        return finish_quick(session, arrived, record, outcome?).await;
+    }
+    record.head_sent(StatusCode::OK);
+    let outcome = outcome.unwrap_or_else(|error| {
+        record.upstream_failed(&error);
+        Outcome::Failed(Failure::from(&error))
+    });
+    let document = match outcome {
+        Outcome::Done(reply) => reply.body,
+        Outcome::Failed(failure) => {
+            record.failed(failure.kind, &failure.code);
+            failure.encode(&storage::path(session), &arrived.id)
+        }
+    };
+    let document = without_declaration(document);
+    record.bytes_out = document.len() as u64;
+    session
+        .write_response_body(document, true)
+        .await
+        .map_err(client_gone)
+}
+
+async fn perform(
+    engine: &Engine,
+    record: &mut Record,
+    hop: &Hop,
+    location: &str,
+    outgoing: Outgoing<'_>,
+) -> Result<Outcome> {
+    let idle = outgoing.first_byte;
+    let mut answer = exchange(&engine.dialer, None, outgoing)
+        .await
+        .inspect_err(|error| record.upstream_failed(error))?;
+    record.answered(&answer);
+    let outcome = read(&mut answer, hop, location, idle).await?;
+    engine.dialer.release(answer.link).await;
+    Ok(outcome)
+}
+
+async fn read(answer: &mut Answer, hop: &Hop, location: &str, idle: Duration) -> Result<Outcome> {
+    let head = answer.head()?;
+    let reply = downstream::reply(&hop.op, head.status, &head.headers, &hop.bucket)?;
+    let document = relay::collect(answer, idle, DOCUMENT_BYTES_MAX).await?;
+    if matches!(reply.body, ReplyBody::Failure { .. }) {
+        let failure = Failure::decode(
+            reply.status,
+            answer.headers()?,
+            &document,
+            Some(&hop.bucket),
+        );
+        return Ok(Outcome::Failed(failure));
+    }
+    if document.is_empty() {
+        let message = "The resource did not say how the operation ended.";
+        return Err(Error::new(Kind::UpstreamBroken, message));
+    }
+    match wire::translate(&hop.op, &hop.bucket, location, document.into())? {
+        wire::Outcome::Document(document) => {
+            let own = storage::with_document(reply.status, reply.headers, document);
+            Ok(Outcome::Done(Box::new(own)))
+        }
+        wire::Outcome::Failure(failure) => Ok(Outcome::Failed(failure)),
+    }
+}
+
+async fn start(session: &mut ServerSession, arrived: &Arrived) -> Result<()> {
+    let mut head = respond::head(StatusCode::OK, 4)?;
+    respond::insert(
+        &mut head,
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/xml"),
+    )?;
+    respond::insert(
+        &mut head,
+        header::TRANSFER_ENCODING,
+        HeaderValue::from_static("chunked"),
+    )?;
+    if let Ok(id) = HeaderValue::from_str(&arrived.id) {
+        respond::insert(&mut head, storage::REQUEST_ID.clone(), id.clone())?;
+        respond::insert(&mut head, storage::ID_2.clone(), id)?;
+    }
+    respond::write_head(session, head).await?;
+    session
+        .write_response_body(Bytes::from_static(DECLARATION), false)
+        .await
+        .map_err(client_gone)
+}
+
+async fn finish_quick(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    outcome: Outcome,
+) -> Result<()> {
+    let reply = match outcome {
+        Outcome::Done(reply) => *reply,
+        Outcome::Failed(failure) => {
+            record.failed(failure.kind, &failure.code);
+            storage::failure_reply(&failure, &storage::path(session), &arrived.id)
+        }
+    };
+    storage::send(session, arrived, record, reply).await
+}
+
+/// The declaration went out with the first filler.
+fn without_declaration(document: Bytes) -> Bytes {
+    let end = document
+        .starts_with(b"<?xml")
+        .then(|| memchr::memmem::find(&document, b"?>"))
+        .flatten();
+    match end {
+        Some(at) => document.slice(at + 2..),
+        None => document,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declaration_is_dropped_once_sent() {
+        let cases = [
+            ("<?xml version=\"1.0\"?><A/>", "<A/>"),
+            ("<?xml version='1.0' encoding='UTF-8'?>\n<A/>", "\n<A/>"),
+            ("<A/>", "<A/>"),
+            ("", ""),
+        ];
+        for (document, expected) in cases {
+            assert_eq!(
+                without_declaration(Bytes::from_static(document.as_bytes())),
+                expected
+            );
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The only module, with `app`, that knows Pingora: sockets, timers and the two body pumps.
+//!
+//! A connection arrives at [`service`], which reads request heads under a deadline of our own and hands each
+//! request to the front that its listener speaks: [`storage`], [`ai`] or [`admin`]. A front asks the pipeline
+//! for a plan and runs it with [`exchange`] (one upstream request, with its retries), [`upload`] (client to
+//! upstream) and [`relay`] (upstream to client). [`engine`] is what they share for the life of the process.
+//!
+//! Why not `ProxyHttp`: see `service`.
+
+pub mod ai;
+pub mod certs;
+pub mod clock;
+pub mod cors;
+pub mod dial;
+pub mod engine;
+pub mod exchange;
+pub mod gate;
+pub mod ids;
+pub mod late;
+pub mod record;
+pub mod relay;
+pub mod respond;
+pub mod service;
+pub mod storage;
+pub mod upload;

@@ -1,0 +1,116 @@
+//! Upstream to client: the response body.
+//!
+//! Three lanes. Between two HTTP/1 connections with nothing to do, bytes are written from the buffer they
+//! were read into (*borrowed*). Otherwise chunks are handed over (*owned*), through a [`BodyStep`] where the
+//! body is tapped or changed (*stepped*). All lanes wait for the client's socket before they read on, so one
+//! stream holds one chunk; all watch for a client that leaves; and none ends a message that the upstream did
+//! not end: a broken upstream body breaks the client's connection.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::client::HttpSession;
+
+use crate::error::{Error, Kind, Result};
+use crate::message::body::{BodyStep, Chunks, End};
+use crate::proxy::exchange::{Answer, broken, client_gone};
+
+/// Hands the body on as it is; returns its bytes.
+pub async fn relay(answer: &mut Answer, client: &mut ServerSession, idle: Duration) -> Result<u64> {
+    let upstream = &mut answer.link.session;
+    upstream.set_read_timeout(Some(idle));
+    if let (HttpSession::H1(from), ServerSession::H1(to)) = (&mut *upstream, &mut *client) {
+        let mut bytes = 0;
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                chunk = from.read_body_ref() => chunk.map_err(|error| truncated(&error))?,
+                idle = to.read_body_or_idle(false) => {
+                    // After an early answer the client may still be sending: that is read and dropped.
+                    idle.map_err(|error| client_gone(&error))?;
+                    continue;
+                }
+            };
+            let Some(chunk) = chunk else { return Ok(bytes) };
+            bytes += chunk.len() as u64;
+            to.write_body(chunk)
+                .await
+                .map_err(|error| client_gone(&error))?;
+        }
+    }
+    let mut bytes = 0;
+    while let Some(chunk) = next(upstream, client).await? {
+        bytes += chunk.len() as u64;
+        client
+            .write_response_body(chunk, false)
+            .await
+            .map_err(|error| client_gone(&error))?;
+    }
+    Ok(bytes)
+}
+
+/// The next chunk of the upstream's body, or the news that the client left.
+pub async fn next(upstream: &mut HttpSession, client: &mut ServerSession) -> Result<Option<Bytes>> {
+    loop {
+        tokio::select! {
+            biased;
+            chunk = upstream.read_response_body() => return chunk.map_err(|error| truncated(&error)),
+            idle = client.read_body_or_idle(false) => idle.map_err(|error| client_gone(&error))?,
+        };
+    }
+}
+
+/// Reads a whole body of at most `bytes_max` bytes.
+pub async fn collect(answer: &mut Answer, idle: Duration, bytes_max: usize) -> Result<Vec<u8>> {
+    let upstream = &mut answer.link.session;
+    upstream.set_read_timeout(Some(idle));
+    let mut body = Vec::new();
+    while let Some(chunk) = upstream
+        .read_response_body()
+        .await
+        .map_err(|error| truncated(&error))?
+    {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(
+                Error::new(Kind::UpstreamBroken, "The resource's answer is too large.")
+                    .with_detail(format_args!("more than {bytes_max} bytes")),
+            );
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Feeds a step to its end and writes what it hands on.
+pub async fn finish_step(
+    step: &mut dyn BodyStep,
+    end: End,
+    client: &mut ServerSession,
+) -> Result<u64> {
+    let mut out = Chunks::new();
+    step.finish(end, &mut out)?;
+    write_all(out, client).await
+}
+
+pub async fn write_all(chunks: Chunks, client: &mut ServerSession) -> Result<u64> {
+    let mut bytes = 0;
+    for chunk in chunks {
+        if !chunk.is_empty() {
+            bytes += chunk.len() as u64;
+            client
+                .write_response_body(chunk, false)
+                .await
+                .map_err(|error| client_gone(&error))?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn truncated(error: &pingora::Error) -> Error {
+    let broken = broken(error);
+    if broken.kind() == Kind::UpstreamTimeout {
+        return broken;
+    }
+    Error::new(Kind::UpstreamBroken, "The resource's answer broke off.").with_detail(error)
+}

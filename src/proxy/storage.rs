@@ -1,0 +1,475 @@
+//! The S3 front: runs what `pipeline` decides.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+
+use crate::error::{Error, Kind, Result};
+use crate::message::reply::Reply;
+use crate::pipeline::{self, Hop, Identified, Plan};
+use crate::policy::route::S3Account;
+use crate::proxy::engine::{Arrived, Engine};
+use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
+use crate::proxy::record::Record;
+use crate::proxy::upload::ClientBody;
+use crate::proxy::{clock, cors, ids, late, relay, respond, service};
+use crate::storage::s3::auth::{self, Payload};
+use crate::storage::s3::body::{self, UploadForm};
+use crate::storage::s3::downstream::{self, ReplyBody, ReplyHeaders};
+use crate::storage::s3::error::Failure;
+use crate::storage::s3::route::{self, RequestBody};
+use crate::storage::s3::upstream::{self, UpstreamRequest};
+use crate::storage::s3::{Arrival, wire};
+use crate::telemetry::labels::{Op, Proto};
+
+/// What is read of a refused upload so that the client sees the refusal. Above it the connection is closed.
+const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// Path that load balancers ask, without a credential.
+const HEALTH: &str = "/health";
+
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+pub(super) static ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
+
+/// Answers one request; `false`: the connection cannot be used again.
+pub async fn serve(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    checked: Result<()>,
+) -> bool {
+    let mut record = Record::new(Proto::S3, engine, arrived);
+    let outcome = match checked {
+        Ok(()) => run(engine, session, arrived, &mut record).await,
+        Err(error) => Err(error),
+    };
+    let reusable = match outcome {
+        Ok(()) => true,
+        Err(error) => fail(session, arrived, &mut record, &error).await,
+    };
+    record.finish(engine, arrived, session);
+    reusable
+}
+
+/// The answer to a head that could not be read.
+pub fn refusal(error: &Error, resource: &str, id: &str) -> Reply {
+    failure_reply(&Failure::from(error), resource, id)
+}
+
+async fn run(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+) -> Result<()> {
+    let head = session.req_header();
+    if head.method == Method::OPTIONS {
+        record.op = Op::Preflight;
+        let reply = cors::preflight(arrived.snapshot.cors.as_ref(), &head.headers)?;
+        return send(session, arrived, record, reply).await;
+    }
+    if is_health_check(head) {
+        return send(session, arrived, record, Reply::new(StatusCode::OK)).await;
+    }
+    let identified = identify(session, arrived)?;
+    record.identified(&identified.key, &identified.repository);
+    record.op = Op::from_name(identified.request.row().name());
+    let _entered = identified
+        .repository
+        .limiter
+        .enter(arrived.started)
+        .inspect_err(|_| record.limited = true)?;
+    let Identified {
+        key,
+        repository,
+        request,
+        payload,
+    } = identified;
+    let (op, payload) = match request.row().request_body {
+        RequestBody::Document { bytes_max } => {
+            let raw = read_document(session, bytes_max).await?;
+            record.bytes_in = raw.len() as u64;
+            let headers = &session.req_header().headers;
+            let document = body::verify_document(&request, payload, headers, raw)?;
+            (request.with_body(document)?, None)
+        }
+        RequestBody::None | RequestBody::Stream => (request.without_body()?, Some(payload)),
+    };
+    let permitted = pipeline::permit(key, repository, op)?;
+    match pipeline::plan(permitted)? {
+        Plan::Reply(reply) => send(session, arrived, record, *reply).await,
+        Plan::Forward(hop) => forward(engine, session, arrived, record, &hop, payload).await,
+    }
+}
+
+fn identify(session: &ServerSession, arrived: &Arrived) -> Result<Identified> {
+    let head = session.req_header();
+    let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
+        Error::new(
+            Kind::InvalidRequest,
+            "The request's target is not percent-encoded.",
+        )
+    })?;
+    let arrival = Arrival {
+        method: &head.method,
+        target,
+        host: service::host(session).unwrap_or_default(),
+        headers: &head.headers,
+        secure: arrived.secure,
+        now: arrived.now,
+        base_domains: &arrived.snapshot.base_domains,
+    };
+    pipeline::identify(&arrived.snapshot, &arrival, arrived.peer_ip())
+}
+
+pub(super) fn is_health_check(head: &RequestHeader) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD)
+        && head.raw_path() == HEALTH.as_bytes()
+        && !head.headers.contains_key(header::AUTHORIZATION)
+}
+
+/// Reads a body that has to be whole before its targets are known.
+async fn read_document(session: &mut ServerSession, bytes_max: usize) -> Result<Bytes> {
+    let too_large = || {
+        Error::new(
+            Kind::BodyTooLarge,
+            "Your request was larger than the maximum allowed size.",
+        )
+    };
+    if expects_continue(session.req_header()) {
+        session
+            .write_continue_response()
+            .await
+            .map_err(client_gone)?;
+    }
+    let mut document = BytesMut::new();
+    while let Some(chunk) = session
+        .read_request_body()
+        .await
+        .map_err(|error| super::upload::cut(&error))?
+    {
+        if document.len() + chunk.len() > bytes_max {
+            return Err(too_large());
+        }
+        document.extend_from_slice(&chunk);
+    }
+    Ok(document.freeze())
+}
+
+async fn forward(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    hop: &Hop,
+    payload: Option<Payload>,
+) -> Result<()> {
+    let resource = &hop.bucket.resource;
+    record.sending(resource);
+    let account = resource
+        .s3()
+        .ok_or_else(|| Error::internal("not an S3 resource"))?;
+    let request = hop.op.request();
+    let streams = request.row().request_body == RequestBody::Stream;
+    let head = session.req_header();
+    let mut upload = match payload {
+        Some(payload) if streams => {
+            Some(body::plan(request, payload, &head.headers, account.quirks)?)
+        }
+        _ => None,
+    };
+    let form = upload.as_ref().map(|(form, _)| form);
+    check_size(hop, form)?;
+    let source = hop.source.as_deref();
+    let outgoing = upstream::encode(&hop.op, &head.headers, &hop.bucket, source, form)?;
+    let make_head = || signed(&outgoing, account, arrived);
+    let mut client_body = upload.take().map(|(form, pipe)| {
+        let min_rate = arrived.snapshot.limits.min_body_rate;
+        let received_max = form
+            .decoded_length
+            .max(form.content_length)
+            .saturating_mul(2)
+            + 65536;
+        let step = Some(Box::new(pipe) as Box<dyn crate::message::body::BodyStep>);
+        ClientBody::new(step, expects_continue(head), min_rate, received_max)
+    });
+    let documents: Option<[Bytes; 1]> = outgoing.document.clone().map(|document| [document]);
+    let body = match (&mut client_body, &documents) {
+        (Some(body), _) => Body::Client(body),
+        (None, Some(document)) => Body::Memory(document),
+        (None, None) => Body::None,
+    };
+    let mut sending = Outgoing {
+        resource,
+        head: &make_head,
+        body,
+        idempotent: request.row().retryable(),
+        first_byte: resource.timeouts.first_byte,
+    };
+    if request.row().reply == route::Reply::Late {
+        sending.first_byte = sending.first_byte.max(late::FIRST_BYTE_MIN);
+        return late::run(engine, session, arrived, record, hop, sending).await;
+    }
+    let answer = exchange(&engine.dialer, Some(session), sending).await;
+    if let Some(body) = &client_body {
+        record.bytes_in = body.bytes_in;
+    }
+    let answer = answer.inspect_err(|error| record.upstream_failed(error))?;
+    record.answered(&answer);
+    deliver(engine, session, arrived, record, hop, answer).await
+}
+
+/// Hands an answer to the client, translated where it must be.
+async fn deliver(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    hop: &Hop,
+    mut answer: Answer,
+) -> Result<()> {
+    let idle = hop.bucket.resource.timeouts.idle;
+    let reply = downstream::reply(
+        &hop.op,
+        answer.head()?.status,
+        answer.headers()?,
+        &hop.bucket,
+    )?;
+    match reply.body {
+        ReplyBody::Forward => {
+            let mut head = respond::head(reply.status, reply.headers.len() + 4)?;
+            let has_length = reply
+                .headers
+                .iter()
+                .any(|(name, _)| name == header::CONTENT_LENGTH);
+            for (name, value) in reply.headers {
+                respond::insert(&mut head, name, value)?;
+            }
+            for (name, value) in own_headers(session, arrived) {
+                respond::insert(&mut head, name, value)?;
+            }
+            let is_head = session.req_header().method == Method::HEAD;
+            let bodyless = is_head || matches!(reply.status.as_u16(), 204 | 304);
+            if !has_length && !bodyless {
+                respond::insert(
+                    &mut head,
+                    header::TRANSFER_ENCODING,
+                    HeaderValue::from_static("chunked"),
+                )?;
+            }
+            record.head_sent(reply.status);
+            respond::write_head(session, head).await?;
+            if !bodyless {
+                record.bytes_out = relay::relay(&mut answer, session, idle).await?;
+            }
+        }
+        ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
+            let document = relay::collect(&mut answer, idle, bytes_max).await?;
+            let location = location(session, arrived);
+            match wire::translate(&hop.op, &hop.bucket, &location, document.into())? {
+                wire::Outcome::Document(document) => {
+                    let own = with_document(reply.status, reply.headers, document);
+                    send(session, arrived, record, own).await?;
+                }
+                wire::Outcome::Failure(failure) => {
+                    record.failed(failure.kind, &failure.code);
+                    let failed = failure_reply(&failure, &path(session), &arrived.id);
+                    send(session, arrived, record, failed).await?;
+                }
+            }
+        }
+        ReplyBody::Failure { bytes_max } => {
+            let document = relay::collect(&mut answer, idle, bytes_max)
+                .await
+                .unwrap_or_default();
+            let failure = Failure::decode(
+                reply.status,
+                answer.headers()?,
+                &document,
+                Some(&hop.bucket),
+            );
+            record.failed(failure.kind, &failure.code);
+            let path = path(session);
+            let mut failed = failure_reply(&failure, &path, &arrived.id);
+            failed.headers.extend(reply.headers);
+            send(session, arrived, record, failed).await?;
+        }
+    }
+    if !answer.early {
+        engine.dialer.release(answer.link).await;
+    }
+    Ok(())
+}
+
+/// Writes an answer of our own.
+pub(super) async fn send(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    mut reply: Reply,
+) -> Result<()> {
+    for (name, value) in own_headers(session, arrived) {
+        if !reply.headers.iter().any(|(known, _)| *known == name) {
+            reply.headers.push((name, value));
+        }
+    }
+    let is_head = session.req_header().method == Method::HEAD;
+    record.head_sent(reply.status);
+    record.bytes_out = respond::respond(session, reply, is_head).await?;
+    Ok(())
+}
+
+/// Answers a failure of ours; `false`: the connection cannot be used again.
+pub(super) async fn fail(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    error: &Error,
+) -> bool {
+    let failure = Failure::from(error);
+    record.error(error, &failure.code);
+    if error.kind() == Kind::ClientGone || has_answered(session) {
+        return false;
+    }
+    let path = path(session);
+    let reply = failure_reply(&failure, &path, &arrived.id);
+    if waits_for_continue(session) {
+        session.set_keepalive(None);
+        return send(session, arrived, record, reply).await.is_ok();
+    }
+    if send(session, arrived, record, reply).await.is_err() {
+        return false;
+    }
+    drain(session).await
+}
+
+/// Whether the head of a final answer has left.
+pub(super) fn has_answered(session: &ServerSession) -> bool {
+    session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational())
+}
+
+/// Whether the client waits for our word and will not send its body: nothing to drain, nothing to reuse.
+pub(super) fn waits_for_continue(session: &mut ServerSession) -> bool {
+    !session.is_body_done()
+        && session.response_written().is_none()
+        && expects_continue(session.req_header())
+}
+
+/// Reads on for a while, so that a client which is still sending sees the answer and not a reset.
+pub(super) async fn drain(session: &mut ServerSession) -> bool {
+    let mut drained = 0;
+    let rest = async {
+        while drained <= DRAIN_BYTES_MAX {
+            match session.read_request_body().await {
+                Ok(Some(chunk)) => drained += chunk.len(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        false
+    };
+    pingora::time::timeout(service::DRAIN_MAX, rest)
+        .await
+        .unwrap_or(false)
+}
+
+pub(super) fn failure_reply(failure: &Failure, resource: &str, id: &str) -> Reply {
+    let reply = Reply::new(failure.status);
+    let reply = match failure.retry_after {
+        Some(after) => reply.with(
+            header::RETRY_AFTER,
+            HeaderValue::from(after.as_secs().max(1)),
+        ),
+        None => reply,
+    };
+    let reply = reply
+        .with_text(REQUEST_ID.clone(), id)
+        .with_text(ID_2.clone(), id);
+    if failure.status == StatusCode::NOT_MODIFIED {
+        return reply;
+    }
+    reply.with_body("application/xml", failure.encode(resource, id))
+}
+
+/// Headers that every answer carries.
+fn own_headers(session: &ServerSession, arrived: &Arrived) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = cors::headers(
+        arrived.snapshot.cors.as_ref(),
+        &session.req_header().headers,
+    );
+    if let Ok(id) = HeaderValue::from_str(&arrived.id) {
+        headers.push((REQUEST_ID.clone(), id.clone()));
+        headers.push((ID_2.clone(), id));
+    }
+    headers
+}
+
+pub(super) fn with_document(status: StatusCode, headers: ReplyHeaders, document: Bytes) -> Reply {
+    let mut own = Reply::new(status);
+    own.headers.extend(
+        headers
+            .into_iter()
+            .filter(|(name, _)| *name != header::CONTENT_LENGTH),
+    );
+    own.body = document;
+    own
+}
+
+/// `Location` of a completed upload: the URL that the client used.
+pub(super) fn location(session: &ServerSession, arrived: &Arrived) -> String {
+    let scheme = if arrived.secure { "https" } else { "http" };
+    format!(
+        "{scheme}://{}{}",
+        service::host(session).unwrap_or_default(),
+        path(session)
+    )
+}
+
+/// The path that the client asked for, without its query.
+pub(super) fn path(session: &ServerSession) -> String {
+    let target = String::from_utf8_lossy(session.req_header().raw_path());
+    target.split('?').next().unwrap_or_default().to_owned()
+}
+
+fn check_size(hop: &Hop, form: Option<&UploadForm>) -> Result<()> {
+    let Some(form) = form else { return Ok(()) };
+    if form.decoded_length > hop.object_bytes_max {
+        return Err(Error::new(
+            Kind::BodyTooLarge,
+            "Your proposed upload exceeds the maximum allowed size.",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn expects_continue(head: &RequestHeader) -> bool {
+    head.headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The head of one attempt, signed now.
+fn signed(
+    request: &UpstreamRequest,
+    account: &S3Account,
+    arrived: &Arrived,
+) -> Result<RequestHeader> {
+    let mut head = request.head.clone();
+    auth::sign(&mut head, request.payload, account, clock::now())?;
+    let mut out = RequestHeader::build(
+        head.method,
+        head.target.as_bytes(),
+        Some(head.headers.len()),
+    )
+    .map_err(Error::internal)?;
+    for (name, value) in head.headers {
+        out.append_header(name, value).map_err(Error::internal)?;
+    }
+    if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
+        out.append_header("traceparent", trace)
+            .map_err(Error::internal)?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,207 @@
+//! Client to upstream: the request body, verified on its way and never whole in memory.
+//!
+//! The client's bytes pass one [`BodyStep`] (the protocol's verification and re-framing, which holds back the
+//! tail until everything checked out) and are written to the upstream. What was released is remembered up to
+//! [`REPLAY_BYTES_MAX`], so that a pooled connection found dead can be replaced without asking the client
+//! again; the client's part is never repeated.
+//!
+//! The server's answer is watched for meanwhile: an early refusal ends the upload and reaches the client.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::client::HttpSession;
+use smallvec::SmallVec;
+
+use crate::error::{Error, Kind, Result};
+use crate::message::body::{BodyStep, Chunks, End};
+use crate::proxy::exchange::{broken, client_gone};
+
+/// Released bytes kept for a second attempt. Above it a PUT is not repeated.
+const REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// Time before a slow sender is measured against the minimum rate.
+const RATE_GRACE: Duration = Duration::from_secs(10);
+const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
+
+/// A client's body on its way.
+pub struct ClientBody {
+    /// `None`: bytes pass as they are.
+    step: Option<Box<dyn BodyStep>>,
+    /// The client waits for `100 Continue`.
+    expects_continue: bool,
+    /// Bytes a second that the client must keep up after [`RATE_GRACE`]; 0 for no minimum.
+    min_rate: u64,
+    started: Option<Instant>,
+    /// Bytes read from the client.
+    pub bytes_in: u64,
+    /// Largest body accepted, in bytes as received.
+    bytes_max: u64,
+    released: SmallVec<[Bytes; 4]>,
+    released_bytes: usize,
+    replayable: bool,
+    ended: bool,
+}
+
+/// How sending went.
+pub enum Sent {
+    /// Everything was handed to the connection.
+    Whole,
+    /// The head of an answer arrived first.
+    Answered,
+}
+
+pub enum Failure {
+    /// The client sent something wrong, too slowly, or left.
+    Client(Error),
+    /// The upstream connection broke.
+    Upstream(Error),
+}
+
+impl ClientBody {
+    pub fn new(
+        step: Option<Box<dyn BodyStep>>,
+        expects_continue: bool,
+        min_rate: u64,
+        bytes_max: u64,
+    ) -> Self {
+        Self {
+            step,
+            expects_continue,
+            min_rate,
+            started: None,
+            bytes_in: 0,
+            bytes_max,
+            released: SmallVec::new(),
+            released_bytes: 0,
+            replayable: true,
+            ended: false,
+        }
+    }
+
+    /// Whether everything released so far could be sent again.
+    pub fn is_replayable(&self) -> bool {
+        self.replayable
+    }
+
+    fn remember(&mut self, chunk: &Bytes) {
+        self.released_bytes += chunk.len();
+        if self.released_bytes > REPLAY_BYTES_MAX {
+            self.replayable = false;
+            self.released.clear();
+        } else if self.replayable {
+            self.released.push(chunk.clone());
+        }
+    }
+
+    /// Passes one chunk of the client, or its end, through the step.
+    fn advance(&mut self, chunk: Option<Bytes>, out: &mut Chunks) -> Result<()> {
+        let Some(chunk) = chunk else {
+            self.ended = true;
+            return match &mut self.step {
+                Some(step) => step.finish(End::Clean, out),
+                None => Ok(()),
+            };
+        };
+        self.bytes_in += chunk.len() as u64;
+        if self.bytes_in > self.bytes_max {
+            return Err(Error::new(
+                Kind::BodyTooLarge,
+                "Your proposed upload exceeds the maximum allowed size.",
+            ));
+        }
+        self.check_rate()?;
+        match &mut self.step {
+            Some(step) => step.push(chunk, out),
+            None => {
+                out.push(chunk);
+                Ok(())
+            }
+        }
+    }
+
+    fn check_rate(&mut self) -> Result<()> {
+        if self.min_rate == 0 {
+            return Ok(());
+        }
+        let elapsed = self.started.get_or_insert_with(Instant::now).elapsed();
+        if elapsed > RATE_GRACE && self.bytes_in < self.min_rate.saturating_mul(elapsed.as_secs()) {
+            return Err(Error::new(Kind::RequestTimeout, TOO_SLOW));
+        }
+        Ok(())
+    }
+}
+
+/// Sends a body that is already whole.
+pub async fn send_memory(upstream: &mut HttpSession, frames: &[Bytes]) -> Result<Sent, Failure> {
+    for frame in frames {
+        write(upstream, frame.clone()).await?;
+    }
+    Ok(Sent::Whole)
+}
+
+/// Sends the client's body: first what an earlier attempt had released, then what the client still has.
+pub async fn pump(
+    upstream: &mut HttpSession,
+    client: &mut ServerSession,
+    body: &mut ClientBody,
+) -> Result<Sent, Failure> {
+    for chunk in body.released.clone() {
+        write(upstream, chunk).await?;
+    }
+    if std::mem::take(&mut body.expects_continue) {
+        client
+            .write_continue_response()
+            .await
+            .map_err(|error| Failure::Client(client_gone(error)))?;
+    }
+    let mut out = Chunks::new();
+    while !body.ended {
+        let chunk = tokio::select! {
+            biased;
+            answered = upstream.read_response_header() => {
+                answered.map_err(|error| Failure::Upstream(broken(&error)))?;
+                if upstream.response_header().is_some_and(|head| !head.status.is_informational()) {
+                    return Ok(Sent::Answered);
+                }
+                continue;
+            }
+            chunk = client.read_request_body() => chunk.map_err(|error| Failure::Client(cut(&error)))?,
+        };
+        // A failed check drops what it handed on: the upstream must see a broken message, not a whole one.
+        body.advance(chunk, &mut out).map_err(Failure::Client)?;
+        for chunk in out.drain(..) {
+            body.remember(&chunk);
+            write(upstream, chunk).await?;
+        }
+    }
+    Ok(Sent::Whole)
+}
+
+async fn write(upstream: &mut HttpSession, chunk: Bytes) -> Result<(), Failure> {
+    if chunk.is_empty() {
+        return Ok(());
+    }
+    upstream
+        .write_request_body(chunk, false)
+        .await
+        .map_err(|error| Failure::Upstream(broken(&error)))
+}
+
+/// A failure of the client's side of the body.
+pub(super) fn cut(error: &pingora::Error) -> Error {
+    use pingora::ErrorType as E;
+    let kind = error.etype();
+    // "InvalidChunk" is Pingora's, in its `protocols::http::v1::body`.
+    if matches!(kind, E::ReadTimedout) {
+        Error::new(Kind::RequestTimeout, TOO_SLOW).with_detail(error)
+    } else if matches!(kind, E::Custom("InvalidChunk") | E::InvalidHTTPHeader) {
+        Error::new(
+            Kind::IncompleteBody,
+            "The request body's chunked framing is invalid.",
+        )
+        .with_detail(error)
+    } else {
+        client_gone(error)
+    }
+}

@@ -1,0 +1,260 @@
+//! `SigV4`: verifying what clients sent, signing what we send.
+//!
+//! Verification works on the raw target, host and headers as they came from the wire. Any syntactically valid region
+//! is accepted in a credential's scope, since clients set all sorts and no key of ours is tied to one; the service
+//! must be `s3`. `SigV2`, `SigV4a` and session tokens are refused, each with its own error; so is more than one
+//! credential, and any `x-amz-*` header that the signature leaves out.
+
+mod canonical;
+mod parse;
+mod sign;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+pub use sign::{PayloadHash, sign};
+
+use super::Arrival;
+use super::route::{RequestBody, S3Request};
+use crate::error::{Error, Kind, Result};
+use crate::keys::signing::{Scope, SigningCache, SigningKey};
+use crate::keys::{Key, Material};
+use crate::message::date::BasicDate;
+use crate::policy::route::UnsignedPayload;
+use crate::secret::Secret;
+use parse::Claim;
+
+/// How far a request's date may be from ours.
+const SKEW_MAX: SignedDuration = SignedDuration::from_mins(15);
+/// Longest life of a presigned URL, in seconds.
+const PRESIGN_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const SERVICE: &str = "s3";
+
+/// A request whose signature was checked. Made by [`authenticate`] alone.
+#[derive(Debug)]
+pub struct Verified<K> {
+    key: K,
+    payload: Payload,
+    presigned: bool,
+}
+
+impl<K> Verified<K> {
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    pub fn is_presigned(&self) -> bool {
+        self.presigned
+    }
+
+    pub fn into_parts(self) -> (K, Payload) {
+        (self.key, self.payload)
+    }
+
+    /// Refuses an unsigned payload where the repository wants it on encrypted connections only.
+    pub fn check_unsigned(
+        &self,
+        request: &S3Request,
+        rule: UnsignedPayload,
+        secure: bool,
+    ) -> Result<()> {
+        let unsigned = match &self.payload {
+            Payload::Unsigned | Payload::UnsignedTrailer => true,
+            Payload::Sha256(_) | Payload::SignedChunks(_) => false,
+        };
+        let has_body = request.row().request_body != RequestBody::None;
+        match rule {
+            UnsignedPayload::TlsOnly if unsigned && has_body && !secure => Err(Error::new(
+                Kind::AccessDenied,
+                "Unsigned payloads are accepted on encrypted connections only.",
+            )),
+            UnsignedPayload::TlsOnly | UnsignedPayload::Allow => Ok(()),
+        }
+    }
+}
+
+/// How the payload was declared in the signature.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// `UNSIGNED-PAYLOAD`, and presigned URLs.
+    Unsigned,
+    /// The payload's SHA-256.
+    Sha256([u8; 32]),
+    /// `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`, with or without `-TRAILER`.
+    SignedChunks(ChunkSeed),
+    /// `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
+    UnsignedTrailer,
+}
+
+/// What the first chunk's signature is chained to.
+#[derive(Clone)]
+pub struct ChunkSeed {
+    pub key: Arc<SigningKey>,
+    /// The request's own signature.
+    pub signature: [u8; 32],
+    pub date: BasicDate,
+    pub trailer: bool,
+}
+
+impl fmt::Debug for ChunkSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkSeed")
+            .field("key", &self.key)
+            .field("trailer", &self.trailer)
+            .finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// Canonical requests are built here, so that a warm request allocates nothing for them.
+    static SCRATCH: RefCell<canonical::Scratch> = RefCell::default();
+}
+
+/// A key that nobody has: unknown ids do the same work with it as known ones with theirs.
+static NOBODY: LazyLock<(Secret, SigningCache)> = LazyLock::new(|| {
+    (
+        Secret::new(*b"nobody has this secret, it is 40 bytes.."),
+        SigningCache::new(),
+    )
+});
+
+/// Proves which key sent a request. `find` looks an access key id up; what it returns gives the key by `AsRef`.
+/// Whether the key may be used now, and for what, is not asked here.
+pub fn authenticate<K: AsRef<Key>>(
+    arrival: &Arrival<'_>,
+    find: impl Fn(&str) -> Option<K>,
+) -> Result<Verified<K>> {
+    let claim = Claim::parse(arrival)?;
+    claim.check_times(arrival.now)?;
+    let found = find(&claim.credential.access_key_id);
+    let (secret, cache) = match found.as_ref().map(AsRef::as_ref) {
+        Some(Key {
+            material: Material::Hmac(secret),
+            signing,
+            ..
+        }) => (Some(secret), signing),
+        Some(_) | None => (None, &NOBODY.1),
+    };
+    let scope = Scope {
+        date: claim.date.day(),
+        region: &claim.credential.region,
+        service: SERVICE,
+    };
+    let (key, fresh) = match cache.cached(scope) {
+        Some(key) => (key, false),
+        None => {
+            let derived = SigningKey::derive(secret.unwrap_or(&NOBODY.0), scope);
+            (Arc::new(derived), true)
+        }
+    };
+    let expected = SCRATCH.with_borrow_mut(|scratch| signature(scratch, arrival, &claim, &key))?;
+    let matches: bool = expected.ct_eq(&claim.signature).into();
+    let is_known = secret.is_some();
+    let Some(found) = found.filter(|_| is_known) else {
+        if fresh {
+            NOBODY.1.keep(&key);
+        }
+        return Err(Error::new(
+            Kind::KeyUnknown,
+            "The AWS Access Key Id you provided does not exist in our records.",
+        ));
+    };
+    if !matches {
+        return Err(Error::new(
+            Kind::SignatureMismatch,
+            "The request signature we calculated does not match the signature you provided. \
+             Check your key and signing method.",
+        ));
+    }
+    if fresh {
+        found.as_ref().signing.keep(&key);
+    }
+    let presigned = claim.presigned;
+    Ok(Verified {
+        payload: claim.into_payload(key),
+        key: found,
+        presigned,
+    })
+}
+
+/// The signature that the request should have.
+fn signature(
+    scratch: &mut canonical::Scratch,
+    arrival: &Arrival<'_>,
+    claim: &Claim<'_>,
+    key: &SigningKey,
+) -> Result<[u8; 32]> {
+    let request = &mut scratch.request;
+    request.clear();
+    let (path, query) = arrival
+        .target
+        .split_once('?')
+        .unwrap_or((arrival.target, ""));
+    canonical::start(request, arrival.method.as_str(), path)?;
+    let skip = claim.presigned.then_some("X-Amz-Signature");
+    canonical::query(request, &mut scratch.pairs, query, skip)?;
+    for name in claim.signed_headers.split(';') {
+        canonical::header_start(request, name);
+        if name == "host" {
+            canonical::header_value(request, arrival.host.as_bytes());
+        } else {
+            let mut found = false;
+            for value in arrival.headers.get_all(name) {
+                if found {
+                    request.push(b',');
+                }
+                canonical::header_value(request, value.as_bytes());
+                found = true;
+            }
+            if !found {
+                return Err(Error::new(
+                    Kind::SignatureMismatch,
+                    "A header that the signature covers is not in the request.",
+                ));
+            }
+        }
+        request.push(b'\n');
+    }
+    request.push(b'\n');
+    request.extend_from_slice(claim.signed_headers.as_bytes());
+    request.push(b'\n');
+    request.extend_from_slice(claim.content_sha256.as_bytes());
+    Ok(sign_request(scratch, claim.date, key))
+}
+
+/// Signs the canonical request in `scratch`.
+fn sign_request(scratch: &mut canonical::Scratch, date: BasicDate, key: &SigningKey) -> [u8; 32] {
+    let hash: [u8; 32] = Sha256::digest(&scratch.request).into();
+    let to_sign = &mut scratch.to_sign;
+    to_sign.clear();
+    for part in [ALGORITHM, "\n", date.as_str(), "\n", key.scope(), "\n"] {
+        to_sign.extend_from_slice(part.as_bytes());
+    }
+    to_sign.extend_from_slice(&canonical::hex(&hash));
+    key.sign(to_sign)
+}
+
+/// Whether a date is near enough to ours.
+fn check_skew(date: Timestamp, now: Timestamp) -> Result<()> {
+    if now.duration_since(date).abs() > SKEW_MAX {
+        return Err(Error::new(
+            Kind::ClockSkew,
+            "The difference between the request time and the current time is too large.",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {}

@@ -1,0 +1,432 @@
+//! What a request claims about itself: credential, date, signed headers, signature, payload.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, DATE};
+use http::{HeaderMap, HeaderValue};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    ALGORITHM, ChunkSeed, PRESIGN_SECONDS_MAX, Payload, SERVICE, SKEW_MAX, canonical, check_skew,
+};
+use crate::error::{Error, Kind, Result};
+use crate::keys::signing::SigningKey;
+use crate::message::date::{self, BasicDate};
+use crate::message::escape::{self, Plus};
+use crate::storage::s3::{Arrival, names};
+
+/// Longest list of signed headers that is looked at.
+const SIGNED_HEADERS_MAX: usize = 4096;
+/// Longest region.
+const REGION_BYTES_MAX: usize = 64;
+
+const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+
+/// The credential, without what is always the same.
+pub(super) struct Credential<'a> {
+    pub access_key_id: Cow<'a, str>,
+    pub region: Cow<'a, str>,
+}
+
+/// See the module's documentation.
+pub(super) struct Claim<'a> {
+    pub credential: Credential<'a>,
+    pub date: BasicDate,
+    at: Timestamp,
+    /// Lower case, ascending, `;` between.
+    pub signed_headers: Cow<'a, str>,
+    pub signature: [u8; 32],
+    /// As it stands in the canonical request.
+    pub content_sha256: Cow<'a, str>,
+    mode: Mode,
+    pub presigned: bool,
+    /// Seconds that a presigned URL lives.
+    expires: Option<i64>,
+}
+
+/// The payload mode, before the signature is known to be good.
+#[derive(Clone, Copy)]
+enum Mode {
+    Unsigned,
+    Sha256([u8; 32]),
+    SignedChunks { trailer: bool },
+    UnsignedTrailer,
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn parse(arrival: &Arrival<'a>) -> Result<Self> {
+        let query = arrival
+            .target
+            .split_once('?')
+            .map_or("", |(_, query)| query);
+        let presigned = Presigned::parse(query)?;
+        let header = one(arrival.headers, AUTHORIZATION.as_str())?;
+        let claim = match (header, presigned) {
+            (Some(_), Some(_)) => {
+                return Err(Error::new(
+                    Kind::InvalidArgument,
+                    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, \
+                     Signature query string parameter or the Authorization header should be specified",
+                ));
+            }
+            (None, None) => {
+                return Err(Error::new(Kind::AuthMissing, "Access Denied")
+                    .with_detail("the request is anonymous"));
+            }
+            (Some(header), None) => Self::from_header(arrival, header)?,
+            (None, Some(presigned)) => Self::from_query(arrival, presigned)?,
+        };
+        if arrival.headers.contains_key(names::SECURITY_TOKEN) {
+            return Err(token_unsupported());
+        }
+        check_signed_headers(&claim.signed_headers, arrival.headers)?;
+        Ok(claim)
+    }
+
+    fn from_header(arrival: &Arrival<'a>, header: &'a HeaderValue) -> Result<Self> {
+        let header = header.to_str().map_err(|_| malformed("Authorization"))?;
+        let (scheme, rest) = header.split_once(' ').unwrap_or((header, ""));
+        if scheme != ALGORITHM {
+            return Err(unsupported_scheme(scheme));
+        }
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for part in rest.split(',') {
+            let (name, value) = part
+                .trim()
+                .split_once('=')
+                .ok_or_else(|| malformed("Authorization"))?;
+            let place = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => return Err(malformed("Authorization")),
+            };
+            if place.replace(value).is_some() {
+                return Err(malformed("Authorization"));
+            }
+        }
+        let (Some(credential), Some(signed_headers), Some(signature)) =
+            (credential, signed_headers, signature)
+        else {
+            return Err(malformed("Authorization"));
+        };
+        let (date, at) = request_date(arrival.headers)?;
+        let content_sha256 = one(arrival.headers, names::CONTENT_SHA256)?.ok_or_else(|| {
+            Error::new(
+                Kind::InvalidRequest,
+                "Missing required header for this request: x-amz-content-sha256",
+            )
+        })?;
+        let content_sha256 = content_sha256.to_str().map_err(|_| bad_content_sha256())?;
+        Ok(Self {
+            credential: parse_credential(Cow::Borrowed(credential), date, "Credential")?,
+            date,
+            at,
+            signed_headers: Cow::Borrowed(signed_headers),
+            signature: canonical::unhex(signature.as_bytes()).ok_or_else(mismatch)?,
+            content_sha256: Cow::Borrowed(content_sha256),
+            mode: parse_mode(content_sha256)?,
+            presigned: false,
+            expires: None,
+        })
+    }
+
+    fn from_query(arrival: &Arrival<'a>, presigned: Presigned<'a>) -> Result<Self> {
+        const EXPIRES: &str = "X-Amz-Expires";
+        if presigned.security_token.is_some() {
+            return Err(token_unsupported());
+        }
+        let algorithm = presigned
+            .algorithm
+            .ok_or_else(|| malformed("X-Amz-Algorithm"))?;
+        if algorithm != ALGORITHM {
+            return Err(unsupported_scheme(&algorithm));
+        }
+        let date = presigned.date.ok_or_else(|| malformed("X-Amz-Date"))?;
+        let (date, at) = BasicDate::parse(&date).ok_or_else(|| malformed("X-Amz-Date"))?;
+        let credential = presigned
+            .credential
+            .ok_or_else(|| malformed("X-Amz-Credential"))?;
+        let expires = presigned
+            .expires
+            .and_then(|seconds| seconds.parse::<i64>().ok())
+            .filter(|seconds| (0..=PRESIGN_SECONDS_MAX).contains(seconds))
+            .ok_or_else(|| malformed(EXPIRES))?;
+        let signature = presigned
+            .signature
+            .ok_or_else(|| malformed("X-Amz-Signature"))?;
+        let declared = match presigned.content_sha256 {
+            Some(declared) => declared,
+            None => match one(arrival.headers, names::CONTENT_SHA256)? {
+                Some(header) => Cow::Borrowed(header.to_str().map_err(|_| bad_content_sha256())?),
+                None => Cow::Borrowed(UNSIGNED_PAYLOAD),
+            },
+        };
+        let mode = parse_mode(&declared)?;
+        if matches!(mode, Mode::SignedChunks { .. }) {
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                "Signed chunks are not supported with presigned URLs.",
+            ));
+        }
+        Ok(Self {
+            credential: parse_credential(credential, date, "X-Amz-Credential")?,
+            date,
+            at,
+            signed_headers: presigned
+                .signed_headers
+                .ok_or_else(|| malformed("X-Amz-SignedHeaders"))?,
+            signature: canonical::unhex(signature.as_bytes()).ok_or_else(mismatch)?,
+            content_sha256: declared,
+            mode,
+            presigned: true,
+            expires: Some(expires),
+        })
+    }
+
+    /// Checks the date against the clock.
+    pub(super) fn check_times(&self, now: Timestamp) -> Result<()> {
+        let Some(expires) = self.expires else {
+            return check_skew(self.at, now);
+        };
+        let age = now.duration_since(self.at);
+        if age < -SKEW_MAX {
+            return Err(Error::new(Kind::RequestExpired, "Request is not valid yet"));
+        }
+        if age > SignedDuration::from_secs(expires) {
+            return Err(Error::new(Kind::RequestExpired, "Request has expired"));
+        }
+        Ok(())
+    }
+
+    /// The payload mode of a request whose signature has verified under `key`.
+    pub(super) fn into_payload(self, key: Arc<SigningKey>) -> Payload {
+        match self.mode {
+            Mode::Unsigned => Payload::Unsigned,
+            Mode::Sha256(hash) => Payload::Sha256(hash),
+            Mode::UnsignedTrailer => Payload::UnsignedTrailer,
+            Mode::SignedChunks { trailer } => Payload::SignedChunks(ChunkSeed {
+                key,
+                signature: self.signature,
+                date: self.date,
+                trailer,
+            }),
+        }
+    }
+}
+
+/// The parts of a presigned query, decoded, each at most once.
+#[derive(Default)]
+struct Presigned<'a> {
+    algorithm: Option<Cow<'a, str>>,
+    content_sha256: Option<Cow<'a, str>>,
+    credential: Option<Cow<'a, str>>,
+    date: Option<Cow<'a, str>>,
+    expires: Option<Cow<'a, str>>,
+    security_token: Option<Cow<'a, str>>,
+    signature: Option<Cow<'a, str>>,
+    signed_headers: Option<Cow<'a, str>>,
+}
+
+impl<'a> Presigned<'a> {
+    fn parse(query: &'a str) -> Result<Option<Self>> {
+        let mut presigned = Self::default();
+        let mut any = false;
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let place = match name {
+                "X-Amz-Algorithm" => &mut presigned.algorithm,
+                "X-Amz-Content-Sha256" => &mut presigned.content_sha256,
+                "X-Amz-Credential" => &mut presigned.credential,
+                "X-Amz-Date" => &mut presigned.date,
+                "X-Amz-Expires" => &mut presigned.expires,
+                "X-Amz-Security-Token" => &mut presigned.security_token,
+                "X-Amz-Signature" => &mut presigned.signature,
+                "X-Amz-SignedHeaders" => &mut presigned.signed_headers,
+                "AWSAccessKeyId" | "Signature" => return Err(unsupported_scheme("AWS")),
+                _ => continue,
+            };
+            any = true;
+            let value = decode(value).ok_or_else(|| malformed("X-Amz-Algorithm"))?;
+            if place.replace(value).is_some() {
+                return Err(malformed("X-Amz-Algorithm"));
+            }
+        }
+        Ok(any.then_some(presigned))
+    }
+}
+
+fn decode(value: &str) -> Option<Cow<'_, str>> {
+    match escape::decode(value.as_bytes(), Plus::Space).ok()? {
+        // Nothing was escaped, so it is the text that it was.
+        Cow::Borrowed(_) => Some(Cow::Borrowed(value)),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
+}
+
+/// `id/date/region/s3/aws4_request`, read from the right.
+fn parse_credential<'a>(
+    text: Cow<'a, str>,
+    date: BasicDate,
+    param: &'static str,
+) -> Result<Credential<'a>> {
+    let bad = |message: &'static str| Error::new(Kind::AuthMalformed, message).with_param(param);
+    let mut parts = text.rsplitn(5, '/');
+    let (Some(terminal), Some(service), Some(region), Some(day), Some(id)) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
+        return Err(bad("The credential is not of the form \
+             \"<access key>/<date>/<region>/s3/aws4_request\"."));
+    };
+    if terminal != "aws4_request" || service != SERVICE {
+        return Err(bad("The credential's scope must end in /s3/aws4_request."));
+    }
+    if day != date.day() {
+        return Err(bad("The credential's date is not that of the request."));
+    }
+    let region_valid = (1..=REGION_BYTES_MAX).contains(&region.len())
+        && region
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if !region_valid || id.is_empty() || id.contains('/') {
+        return Err(bad("The credential is not valid."));
+    }
+    let (id, region_from) = (id.len(), id.len() + day.len() + 2);
+    let region_to = region_from + region.len();
+    Ok(match text {
+        Cow::Borrowed(text) => Credential {
+            access_key_id: Cow::Borrowed(&text[..id]),
+            region: Cow::Borrowed(&text[region_from..region_to]),
+        },
+        Cow::Owned(text) => Credential {
+            access_key_id: Cow::Owned(text[..id].to_owned()),
+            region: Cow::Owned(text[region_from..region_to].to_owned()),
+        },
+    })
+}
+
+fn parse_mode(declared: &str) -> Result<Mode> {
+    Ok(match declared {
+        UNSIGNED_PAYLOAD => Mode::Unsigned,
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => Mode::UnsignedTrailer,
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" => Mode::SignedChunks { trailer: false },
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" => Mode::SignedChunks { trailer: true },
+        hash => Mode::Sha256(canonical::unhex(hash.as_bytes()).ok_or_else(bad_content_sha256)?),
+    })
+}
+
+/// `x-amz-date`, else `Date`.
+fn request_date(headers: &HeaderMap) -> Result<(BasicDate, Timestamp)> {
+    let bad = || {
+        Error::new(
+            Kind::AccessDenied,
+            "AWS authentication requires a valid Date or x-amz-date header",
+        )
+    };
+    if let Some(value) = one(headers, names::DATE)? {
+        let text = value.to_str().map_err(|_| bad())?;
+        return BasicDate::parse(text).ok_or_else(bad);
+    }
+    let value = one(headers, DATE.as_str())?.ok_or_else(bad)?;
+    let at = date::parse_http(value.to_str().map_err(|_| bad())?).ok_or_else(bad)?;
+    Ok((BasicDate::new(at), at))
+}
+
+/// The list must be lower case and ascending (so without repeats and empty names), and hold `host` and every
+/// `x-amz-*` header that was received.
+fn check_signed_headers(list: &str, headers: &HeaderMap) -> Result<()> {
+    if list.len() > SIGNED_HEADERS_MAX {
+        return Err(malformed("SignedHeaders"));
+    }
+    let mut last = "";
+    let mut has_host = false;
+    for name in list.split(';') {
+        let lower = name
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
+        if name <= last || !lower {
+            return Err(malformed("SignedHeaders"));
+        }
+        has_host |= name == "host";
+        last = name;
+    }
+    if !has_host {
+        return Err(unsigned_header("host"));
+    }
+    for name in headers.keys().map(http::HeaderName::as_str) {
+        if name.starts_with(names::X_AMZ) && !list.split(';').any(|signed| signed == name) {
+            return Err(unsigned_header(name));
+        }
+    }
+    Ok(())
+}
+
+/// The one value of a header.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(
+            Error::new(Kind::InvalidArgument, "A header is given twice.")
+                .with_param(name.to_owned()),
+        );
+    }
+    Ok(first)
+}
+
+fn unsigned_header(name: &str) -> Error {
+    Error::new(
+        Kind::AccessDenied,
+        "There were headers present in the request which were not signed",
+    )
+    .with_param(name.to_owned())
+}
+
+fn unsupported_scheme(scheme: &str) -> Error {
+    let message = if scheme.starts_with("AWS4-ECDSA") {
+        "SigV4A signatures are not supported. Please use AWS4-HMAC-SHA256."
+    } else {
+        "The authorization mechanism you have provided is not supported. \
+         Please use AWS4-HMAC-SHA256."
+    };
+    Error::new(Kind::InvalidRequest, message)
+}
+
+fn token_unsupported() -> Error {
+    Error::new(
+        Kind::TokenUnsupported,
+        "The provided token is malformed or otherwise invalid.",
+    )
+}
+
+fn malformed(param: &'static str) -> Error {
+    Error::new(
+        Kind::AuthMalformed,
+        "The authorization that you provided is not valid.",
+    )
+    .with_param(param)
+}
+
+/// A signature of another length or case cannot be the right one.
+fn mismatch() -> Error {
+    Error::new(
+        Kind::SignatureMismatch,
+        "The request signature we calculated does not match the signature you provided. \
+         Check your key and signing method.",
+    )
+}
+
+fn bad_content_sha256() -> Error {
+    Error::new(
+        Kind::InvalidArgument,
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, \
+         STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, \
+         STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+    )
+    .with_param(names::CONTENT_SHA256)
+}

@@ -1,0 +1,351 @@
+//! XML documents: reading what clients send, translating what providers answer.
+//!
+//! A translated document keeps every byte that is not a name: it is walked as events, and only the text of the
+//! elements that name a bucket or a key is replaced. Entries under the reserved prefix are left out.
+//! No DTD is accepted, so there are no entities but XML's own five.
+
+mod translate;
+
+use bytes::Bytes;
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+pub use translate::{Outcome, translate};
+
+use super::names;
+use crate::error::{Error, Kind, Result};
+
+/// Keys in one batch delete.
+const DELETE_ENTRIES_MAX: usize = 1000;
+/// Depth of a document. Stops a nest of elements from growing our stack of names.
+const DEPTH_MAX: usize = 16;
+
+/// A batch delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delete {
+    pub quiet: bool,
+    pub entries: Vec<DeleteEntry>,
+}
+
+/// One key of a batch delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteEntry {
+    pub key: String,
+    /// `VersionId` and the conditions, in the order given.
+    pub others: Vec<(&'static str, String)>,
+}
+
+const DELETE_FIELDS: &[&str] = &["VersionId", "ETag", "LastModifiedTime", "Size"];
+
+/// Parses a batch delete. Whatever it does not know is refused, since it might narrow the delete.
+pub fn parse_delete(document: &[u8]) -> Result<Delete> {
+    let text = std::str::from_utf8(document).map_err(|_| malformed())?;
+    let mut delete = Delete::default();
+    let mut entry: Option<(DeleteEntry, bool)> = None;
+    walk(text, |node| {
+        match (node.path, node.part) {
+            (["Delete"] | ["Delete", "Quiet"], _) if entry.is_some() => return Err(malformed()),
+            (["Delete"], _) => {}
+            (["Delete", "Quiet"], Part::Open) => {}
+            (["Delete", "Quiet"], Part::Close(text)) => {
+                delete.quiet = match text.trim() {
+                    "true" | "1" => true,
+                    "false" | "0" | "" => false,
+                    _ => return Err(malformed()),
+                };
+            }
+            (["Delete", "Object"], Part::Open) => {
+                if delete.entries.len() >= DELETE_ENTRIES_MAX {
+                    return Err(malformed());
+                }
+                entry = Some((DeleteEntry::default(), false));
+            }
+            (["Delete", "Object"], Part::Close(_)) => match entry.take() {
+                Some((entry, true)) => delete.entries.push(entry),
+                Some((_, false)) | None => return Err(malformed()),
+            },
+            (["Delete", "Object", _], Part::Open) => {}
+            (["Delete", "Object", "Key"], Part::Close(text)) => {
+                let Some((entry, has_key)) = &mut entry else {
+                    return Err(malformed());
+                };
+                if std::mem::replace(has_key, true) {
+                    return Err(malformed());
+                }
+                names::check_key(&text)?;
+                entry.key = text;
+            }
+            (["Delete", "Object", field], Part::Close(text)) => {
+                let known = DELETE_FIELDS.iter().find(|known| **known == *field);
+                let (Some((entry, _)), Some(known)) = (&mut entry, known) else {
+                    return Err(malformed());
+                };
+                if text.is_empty() || entry.others.iter().any(|(name, _)| name == known) {
+                    return Err(malformed());
+                }
+                entry.others.push((known, text));
+            }
+            _ => return Err(malformed()),
+        }
+        Ok(())
+    })?;
+    if delete.entries.is_empty() {
+        return Err(malformed());
+    }
+    Ok(delete)
+}
+
+/// Writes a batch delete with `prefix` put before every key.
+pub fn write_delete(delete: &Delete, prefix: &str) -> Bytes {
+    let mut out = format!("<Delete xmlns=\"{}\">", names::XML_NAMESPACE);
+    for entry in &delete.entries {
+        out.push_str("<Object><Key>");
+        push_text(&mut out, prefix);
+        push_text(&mut out, &entry.key);
+        out.push_str("</Key>");
+        for (name, value) in &entry.others {
+            push_element(&mut out, name, value);
+        }
+        out.push_str("</Object>");
+    }
+    if delete.quiet {
+        out.push_str("<Quiet>true</Quiet>");
+    }
+    out.push_str("</Delete>");
+    out.into()
+}
+
+/// Appends an element with text.
+pub(super) fn push_element(out: &mut String, name: &str, text: &str) {
+    out.push('<');
+    out.push_str(name);
+    out.push('>');
+    push_text(out, text);
+    out.push_str("</");
+    out.push_str(name);
+    out.push('>');
+}
+
+/// Appends text, with what XML cannot hold as it is written as character references, as S3 does.
+pub(super) fn push_text(out: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\t' | '\n' => out.push(character),
+            control if u32::from(control) < 0x20 => {
+                out.push_str(&format!("&#x{:x};", u32::from(control)));
+            }
+            other => out.push(other),
+        }
+    }
+}
+
+/// An element's start or end.
+pub(super) struct Node<'p, 'a> {
+    /// Local names from the root to the element, itself included.
+    pub path: &'p [&'a str],
+    pub part: Part,
+}
+
+pub(super) enum Part {
+    Open,
+    /// The element's own text, decoded.
+    Close(String),
+}
+
+/// Calls `visit` at the start and end of each element. Text beside elements is only allowed to be white space.
+pub(super) fn walk<'a>(
+    text: &'a str,
+    mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>,
+) -> Result<()> {
+    let mut reader = Reader::from_str(text);
+    let mut path: Vec<&'a str> = Vec::new();
+    let mut own = String::new();
+    let mut roots = 0usize;
+    loop {
+        let from = position(&reader);
+        let event = reader.read_event().map_err(|_| malformed())?;
+        match event {
+            Event::Start(_) | Event::Empty(_) => {
+                let is_empty = matches!(event, Event::Empty(_));
+                if path.is_empty() {
+                    roots += 1;
+                }
+                let name = element_name(text, from).ok_or_else(malformed)?;
+                if path.len() >= DEPTH_MAX || roots > 1 || !own.trim().is_empty() {
+                    return Err(malformed());
+                }
+                path.push(name);
+                own.clear();
+                visit(Node {
+                    path: &path,
+                    part: Part::Open,
+                })?;
+                if is_empty {
+                    visit(Node {
+                        path: &path,
+                        part: Part::Close(String::new()),
+                    })?;
+                    path.pop();
+                }
+            }
+            Event::End(_) => {
+                visit(Node {
+                    path: &path,
+                    part: Part::Close(std::mem::take(&mut own)),
+                })?;
+                path.pop();
+            }
+            Event::Eof if path.is_empty() && roots == 1 => return Ok(()),
+            Event::Eof | Event::DocType(_) => return Err(malformed()),
+            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+            Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
+                push_decoded(&mut own, &event).ok_or_else(malformed)?;
+                if path.is_empty() && !own.trim().is_empty() {
+                    return Err(malformed());
+                }
+            }
+        }
+    }
+}
+
+/// Appends the text of a text event.
+fn push_decoded(own: &mut String, event: &Event<'_>) -> Option<()> {
+    match event {
+        Event::Text(text) => own.push_str(&text.xml10_content()),
+        Event::CData(text) => own.push_str(&text.xml10_content()),
+        Event::GeneralRef(reference) => match reference.resolve_char_ref().ok()? {
+            Some(character) => own.push(character),
+            None => own.push_str(quick_xml::escape::resolve_xml_entity(reference)?),
+        },
+        Event::Start(_)
+        | Event::End(_)
+        | Event::Empty(_)
+        | Event::Comment(_)
+        | Event::Decl(_)
+        | Event::PI(_)
+        | Event::DocType(_)
+        | Event::Eof => {}
+    }
+    Some(())
+}
+
+fn position(reader: &Reader<&[u8]>) -> usize {
+    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
+}
+
+/// The local name of the element whose `<` is at `from`.
+fn element_name(text: &str, from: usize) -> Option<&str> {
+    let rest = text.get(from..)?.strip_prefix('<')?;
+    let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/')?;
+    let name = &rest[..end];
+    Some(name.rsplit_once(':').map_or(name, |(_, local)| local))
+}
+
+fn malformed() -> Error {
+    Error::new(
+        Kind::MalformedBody,
+        "The XML you provided was not well-formed or did not validate against our published schema",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batch_deletes_are_read_whole_or_not_at_all() {
+        let entry = |key: &str| DeleteEntry {
+            key: key.into(),
+            others: Vec::new(),
+        };
+        for (document, expected) in [
+            (
+                "<Delete><Object><Key>a</Key></Object></Delete>",
+                Some(vec![entry("a")]),
+            ),
+            (
+                "<?xml version='1.0'?>\n<Delete xmlns='x'>\n <Object><Key> a&amp;&#x1;<![CDATA[<b>]]></Key></Object>\n</Delete>",
+                Some(vec![entry(" a&\u{1}<b>")]),
+            ),
+            (
+                "<n:Delete><n:Object><n:Key>//../x</n:Key></n:Object></n:Delete>",
+                Some(vec![entry("//../x")]),
+            ),
+            ("<Delete></Delete>", None),
+            ("<Delete><Object></Object></Delete>", None),
+            (
+                "<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>",
+                None,
+            ),
+            (
+                "<Delete><Object><Key>a</Key><Only/></Object></Delete>",
+                None,
+            ),
+            (
+                "<Delete><Object><Key>a</Key><VersionId/></Object></Delete>",
+                None,
+            ),
+            ("<Delete><Object><Key>a<b/></Key></Object></Delete>", None),
+            ("<Delete><Key>a</Key></Delete>", None),
+            ("<Delete><Object><Key>a</Key></Object>", None),
+            (
+                "<Delete><Object><Key>a</Key></Object></Delete><Delete/>",
+                None,
+            ),
+            (
+                "<!DOCTYPE Delete [<!ENTITY e 'x'>]><Delete><Object><Key>&e;</Key></Object></Delete>",
+                None,
+            ),
+            ("<Delete><Object><Key>&e;</Key></Object></Delete>", None),
+            ("", None),
+        ] {
+            let parsed = parse_delete(document.as_bytes());
+            assert_eq!(
+                parsed.ok().map(|delete| delete.entries),
+                expected,
+                "{document}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_thousand_keys_is_the_most_and_reserved_ones_are_refused() {
+        let document = |count: usize| {
+            let objects: String = (0..count)
+                .map(|at| format!("<Object><Key>{at}</Key></Object>"))
+                .collect();
+            format!("<Delete>{objects}</Delete>")
+        };
+        assert!(parse_delete(document(1000).as_bytes()).is_ok());
+        assert!(parse_delete(document(1001).as_bytes()).is_err());
+        let reserved = "<Delete><Object><Key>.aqueduct/x</Key></Object></Delete>";
+        assert_eq!(
+            parse_delete(reserved.as_bytes()).unwrap_err().kind(),
+            Kind::AccessDenied
+        );
+    }
+
+    #[test]
+    fn a_written_batch_delete_reads_back() {
+        let delete = Delete {
+            quiet: true,
+            entries: vec![
+                DeleteEntry {
+                    key: "a<&>\u{1}\r\n\t \u{1F980}".into(),
+                    others: vec![("VersionId", "v1".into()), ("ETag", "\"e\"".into())],
+                },
+                DeleteEntry {
+                    key: "b".into(),
+                    others: Vec::new(),
+                },
+            ],
+        };
+        assert_eq!(parse_delete(&write_delete(&delete, "")).unwrap(), delete);
+        let prefixed = parse_delete(&write_delete(&delete, "p&/")).unwrap();
+        assert_eq!(prefixed.entries[1].key, "p&/b");
+    }
+}

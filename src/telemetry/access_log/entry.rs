@@ -1,0 +1,335 @@
+//! One line: its fields, and how they are written. Fields without a value are left out.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::telemetry::labels::{Op, Proto};
+
+/// What a line usually takes: one allocation.
+pub(super) const LINE_USUAL: usize = 768;
+
+/// Bytes of a decoded path that are kept: a log is not a listing.
+const PATH_MAX: usize = 256;
+const USER_AGENT_MAX: usize = 128;
+/// Of any other text that a client or an upstream chose.
+const TEXT_MAX: usize = 128;
+
+/// What happened to one request.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    pub at: Timestamp,
+    pub request_id: Uuid,
+    /// Hex.
+    pub trace_id: Option<&'a [u8]>,
+    pub proto: Proto,
+    pub op: Op,
+    pub method: &'a str,
+    pub host: Option<&'a [u8]>,
+    /// Decoded, without its query.
+    pub path: &'a [u8],
+    pub repository: Option<&'a str>,
+    pub resource: Option<&'a str>,
+    pub key_id: Option<Uuid>,
+    pub bucket: Option<&'a str>,
+    pub status: u16,
+    /// The code in the error that the client was sent.
+    pub error_code: Option<&'a str>,
+    /// What only the operator may see of an error: no secret, by [`crate::error`]'s rules.
+    pub detail: Option<&'a str>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub duration: Duration,
+    pub ttfb: Option<Duration>,
+    pub upstream: Option<UpstreamEntry<'a>>,
+    pub flags: Flags,
+    pub client_ip: Option<IpAddr>,
+    pub tls: bool,
+    pub user_agent: Option<&'a [u8]>,
+    pub generation: u64,
+    pub ai: Option<AiEntry<'a>>,
+}
+
+/// Its last exchange with an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamEntry<'a> {
+    pub duration: Duration,
+    pub status: Option<u16>,
+    pub request_id: Option<&'a [u8]>,
+    pub attempts: u32,
+    /// Whether its connection came from the pool.
+    pub reused: bool,
+}
+
+/// What only an AI request has.
+#[derive(Clone, Copy, Debug)]
+pub struct AiEntry<'a> {
+    pub model_requested: &'a str,
+    pub model_used: &'a str,
+    pub stream: bool,
+    pub tokens_in: Option<u64>,
+    pub tokens_out: Option<u64>,
+    pub first_chunk: Option<Duration>,
+    pub per_chunk: Option<Duration>,
+    pub finish_reason: Option<&'a str>,
+}
+
+/// Why a request did not go as it should, in two letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// Could not connect to the upstream.
+    UpstreamConnect,
+    UpstreamTimeout,
+    UpstreamReset,
+    /// The client left.
+    DownstreamClosed,
+    RateLimited,
+    BreakerOpen,
+    /// The config does not allow it.
+    Config,
+    Auth,
+}
+
+const FLAGS: [(Flag, &str); 8] = [
+    (Flag::UpstreamConnect, "UC"),
+    (Flag::UpstreamTimeout, "UT"),
+    (Flag::UpstreamReset, "UR"),
+    (Flag::DownstreamClosed, "DC"),
+    (Flag::RateLimited, "RL"),
+    (Flag::BreakerOpen, "BO"),
+    (Flag::Config, "CF"),
+    (Flag::Auth, "AU"),
+];
+
+/// A set of [`Flag`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    pub const NONE: Self = Self(0);
+
+    #[must_use]
+    pub fn with(self, flag: Flag) -> Self {
+        Self(self.0 | 1 << flag as u8)
+    }
+
+    pub fn insert(&mut self, flag: Flag) {
+        *self = self.with(flag);
+    }
+
+    pub fn contains(self, flag: Flag) -> bool {
+        self.0 & 1 << flag as u8 != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Entry<'_> {
+    /// Appends the line, with its line feed.
+    pub(super) fn render(&self, out: &mut Vec<u8>) {
+        let mut line = Line::begin(out);
+        line.display("ts", format_args!("{:.3}", self.at));
+        line.text("level", self.level().as_bytes(), TEXT_MAX);
+        line.display("req_id", format_args!("{}", self.request_id.hyphenated()));
+        line.optional("trace_id", self.trace_id);
+        line.text("proto", self.proto.label().as_bytes(), TEXT_MAX);
+        line.text("op", self.op.label().as_bytes(), TEXT_MAX);
+        line.text("method", self.method.as_bytes(), TEXT_MAX);
+        line.optional("host", self.host);
+        line.text("path", self.path, PATH_MAX);
+        line.optional("repo", self.repository.map(str::as_bytes));
+        line.optional("resource", self.resource.map(str::as_bytes));
+        if let Some(id) = self.key_id {
+            line.display("key_id", format_args!("{}", id.hyphenated()));
+        }
+        line.optional("bucket", self.bucket.map(str::as_bytes));
+        line.number("status", self.status.into());
+        line.optional("error_code", self.error_code.map(str::as_bytes));
+        if let Some(detail) = self.detail {
+            line.text("detail", detail.as_bytes(), PATH_MAX);
+        }
+        line.number("bytes_in", self.bytes_in);
+        line.number("bytes_out", self.bytes_out);
+        line.milliseconds("dur_ms", Some(self.duration));
+        line.milliseconds("ttfb_ms", self.ttfb);
+        if let Some(upstream) = &self.upstream {
+            upstream.render(&mut line);
+        }
+        if !self.flags.is_empty() {
+            line.flags("flags", self.flags);
+        }
+        if let Some(address) = self.client_ip {
+            line.display("client_ip", format_args!("{address}"));
+        }
+        line.truth("tls", self.tls);
+        if let Some(agent) = self.user_agent {
+            line.text("ua", agent, USER_AGENT_MAX);
+        }
+        line.number("gen", self.generation);
+        if let Some(ai) = &self.ai {
+            ai.render(&mut line);
+        }
+        line.end();
+    }
+
+    fn level(&self) -> &'static str {
+        if self.status >= 500 { "warn" } else { "info" }
+    }
+}
+
+impl UpstreamEntry<'_> {
+    fn render(&self, line: &mut Line<'_>) {
+        line.milliseconds("upstream_ms", Some(self.duration));
+        if let Some(status) = self.status {
+            line.number("upstream_status", status.into());
+        }
+        line.optional("upstream_req_id", self.request_id);
+        line.number("attempts", self.attempts.into());
+        line.truth("reused", self.reused);
+    }
+}
+
+impl AiEntry<'_> {
+    fn render(&self, line: &mut Line<'_>) {
+        line.text("model_req", self.model_requested.as_bytes(), TEXT_MAX);
+        line.text("model_used", self.model_used.as_bytes(), TEXT_MAX);
+        line.truth("stream", self.stream);
+        for (name, count) in [("tok_in", self.tokens_in), ("tok_out", self.tokens_out)] {
+            if let Some(count) = count {
+                line.number(name, count);
+            }
+        }
+        line.milliseconds("ttfc_ms", self.first_chunk);
+        line.milliseconds("tpoc_ms", self.per_chunk);
+        line.optional("finish_reason", self.finish_reason.map(str::as_bytes));
+    }
+}
+
+/// A JSON object being written. Field names are ours and need no escape.
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl<'a> Line<'a> {
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, first: true }
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+
+    fn name(&mut self, name: &str) {
+        if !self.first {
+            self.out.push(b',');
+        }
+        self.first = false;
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        self.print(format_args!("{value}"));
+    }
+
+    fn truth(&mut self, name: &str, value: bool) {
+        self.name(name);
+        self.out
+            .extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    fn milliseconds(&mut self, name: &str, value: Option<Duration>) {
+        if let Some(value) = value {
+            self.name(name);
+            let micros = value.as_micros();
+            self.print(format_args!("{}.{:03}", micros / 1000, micros % 1000));
+        }
+    }
+
+    /// A value that prints as plain ASCII.
+    fn display(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+        self.name(name);
+        self.out.push(b'"');
+        self.print(value);
+        self.out.push(b'"');
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.text(name, value, TEXT_MAX);
+        }
+    }
+
+    /// Text of anyone's: cut to `max` bytes and escaped.
+    fn text(&mut self, name: &str, value: &[u8], max: usize) {
+        self.name(name);
+        self.out.push(b'"');
+        escape(cut(value, max), self.out);
+        self.out.push(b'"');
+    }
+
+    fn flags(&mut self, name: &str, flags: Flags) {
+        self.name(name);
+        let start = self.out.len();
+        for (flag, code) in FLAGS {
+            if flags.contains(flag) {
+                let before = if self.out.len() == start { b'"' } else { b',' };
+                self.out.push(before);
+                self.out.extend_from_slice(code.as_bytes());
+            }
+        }
+        self.out.push(b'"');
+    }
+
+    fn print(&mut self, value: std::fmt::Arguments<'_>) {
+        // Writing to a Vec cannot fail.
+        let _ = self.out.write_fmt(value);
+    }
+}
+
+/// At most `max` bytes, and not half a character.
+fn cut(value: &[u8], max: usize) -> &[u8] {
+    if value.len() <= max {
+        return value;
+    }
+    let mut end = max;
+    while end > 0 && max - end < 4 && value[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &value[..end]
+}
+
+/// JSON's escapes; bytes that are no UTF-8 become U+FFFD.
+fn escape(value: &[u8], out: &mut Vec<u8>) {
+    for chunk in value.utf8_chunks() {
+        let valid = chunk.valid().as_bytes();
+        let mut from = 0;
+        for (at, byte) in valid.iter().enumerate() {
+            if !matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f) {
+                continue;
+            }
+            out.extend_from_slice(&valid[from..at]);
+            from = at + 1;
+            match byte {
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+                control => {
+                    // Writing to a Vec cannot fail.
+                    let _ = write!(out, "\\u{control:04x}");
+                }
+            }
+        }
+        out.extend_from_slice(&valid[from..]);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The audit log: who changed what, as JSON lines in `state_dir/audit.log`.
+//!
+//! Several processes write it (the server, and the command line beside it), so a line is written under the
+//! file's own lock, and its number and the hash of the line before it are read from the file, not remembered.
+//! Each line is synced before [`Audit::write`] returns: a change is written as intended before it is made and
+//! closed with its outcome after, so a crash between the two leaves a trace. The file is opened anew each
+//! time; whoever rotates it may rename it at any time.
+//!
+//! Never a secret: `before` and `after` hold what the caller listed field by field.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// The log's name in the state directory.
+pub const FILE_NAME: &str = "audit.log";
+
+/// Longest line. Stops a request from making the log's end unreadable; texts in it are cut long before.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Characters of a text that a client chose (user agent, request id).
+const TEXT_CHARS_MAX: usize = 256;
+
+/// Who acts, from where.
+#[derive(Clone, Debug, Default)]
+pub struct Actor {
+    /// `token:NAME` or `cli:USER`.
+    pub name: String,
+    pub ip: Option<String>,
+    pub user_agent: Option<String>,
+    pub request_id: Option<String>,
+}
+
+/// What is recorded of one change or refusal.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// `apikey.created`, `config.reloaded`, `admin.denied`, ...
+    pub event: &'static str,
+    /// The kind of thing: `apikey`, `aillmapikey`, `config`, ...
+    pub context: &'static str,
+    pub context_id: Option<String>,
+    /// The repository's id.
+    pub repository: Option<String>,
+    pub config_generation: Option<u64>,
+    /// Relative to the config directory.
+    pub file: Option<String>,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+/// How a change stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// About to be made.
+    Intended,
+    Ok,
+    /// Not made; a code, never a text from outside.
+    Failed(&'a str),
+    /// Not allowed.
+    Denied(&'a str),
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    path: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    ts: String,
+    seq: u64,
+    prev: Option<String>,
+    event: &'a str,
+    context: &'a str,
+    #[serde(rename = "contextId", skip_serializing_if = "Option::is_none")]
+    context_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repo: Option<&'a str>,
+    actor: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ua: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a Value>,
+    outcome: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// The line that said this was intended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intended: Option<u64>,
+}
+
+impl Audit {
+    pub fn new(state_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join(FILE_NAME),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends one line and syncs it. `intended` is the number of the line that announced this change.
+    /// Returns this line's number.
+    pub fn write(
+        &self,
+        now: Timestamp,
+        actor: &Actor,
+        record: &Record,
+        outcome: Outcome<'_>,
+        intended: Option<u64>,
+    ) -> io::Result<u64> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        let tail = Tail::read(&mut file)?;
+        let (outcome, reason) = match outcome {
+            Outcome::Intended => ("intended", None),
+            Outcome::Ok => ("ok", None),
+            Outcome::Failed(reason) => ("failed", Some(reason)),
+            Outcome::Denied(reason) => ("denied", Some(reason)),
+        };
+        let seq = tail.seq + 1;
+        let line = Line {
+            v: 1,
+            ts: format!("{now:.3}"),
+            seq,
+            prev: tail.hash,
+            event: record.event,
+            context: record.context,
+            context_id: record.context_id.as_deref(),
+            repo: record.repository.as_deref(),
+            actor: &actor.name,
+            ip: actor.ip.as_deref(),
+            ua: actor.user_agent.as_deref().map(cut),
+            request_id: actor.request_id.as_deref().map(cut),
+            config_generation: record.config_generation,
+            file: record.file.as_deref(),
+            before: record.before.as_ref(),
+            after: record.after.as_ref(),
+            outcome,
+            reason,
+            intended,
+        };
+        let mut bytes = Vec::with_capacity(512);
+        if tail.torn {
+            bytes.push(b'\n');
+        }
+        serde_json::to_writer(&mut bytes, &line)?;
+        bytes.push(b'\n');
+        // One write call: with O_APPEND a reader never sees half a line but after a crash.
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        Ok(seq)
+    }
+}
+
+/// What the end of the log says.
+#[derive(Debug, Default)]
+struct Tail {
+    seq: u64,
+    /// SHA-256, hex, of the last whole line without its newline.
+    hash: Option<String>,
+    /// A crash left half a line.
+    torn: bool,
+}
+
+impl Tail {
+    fn read(file: &mut File) -> io::Result<Self> {
+        let end = file.seek(SeekFrom::End(0))?;
+        let start = end.saturating_sub(2 * LINE_BYTES_MAX);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.take(end - start).read_to_end(&mut bytes)?;
+        let torn = bytes.last().is_some_and(|last| *last != b'\n');
+        let whole = memchr::memrchr(b'\n', &bytes).map_or(&[][..], |at| &bytes[..at]);
+        // A torn line that a later write closed is no JSON: the last one that is gives the number.
+        for line in whole.rsplit(|byte| *byte == b'\n') {
+            if let Some(seq) = seq_of(line) {
+                return Ok(Self {
+                    seq,
+                    hash: Some(hex(&Sha256::digest(line))),
+                    torn,
+                });
+            }
+        }
+        Ok(Self {
+            torn,
+            ..Self::default()
+        })
+    }
+}
+
+fn seq_of(line: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Value>(line)
+        .ok()?
+        .get("seq")?
+        .as_u64()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor() -> Actor {
+        Actor {
+            name: "token:ops".into(),
+            ip: Some("127.0.0.1".into()),
+            user_agent: Some("x".repeat(1000)),
+            request_id: Some("r1".into()),
+        }
+    }
+
+    fn record() -> Record {
+        Record {
+            event: "apikey.created",
+            context: "apikey",
+            after: Some(serde_json::json!({"name": "CI\nBot"})),
+            ..Record::default()
+        }
+    }
+
+    fn lines(audit: &Audit) -> Vec<Value> {
+        std::fs::read_to_string(audit.path())
+            .unwrap()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_numbered_and_chained() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::new(dir.path());
+        let now = Timestamp::UNIX_EPOCH;
+        let first = audit
+            .write(now, &actor(), &record(), Outcome::Intended, None)
+            .unwrap();
+        let second = audit
+            .write(now, &actor(), &record(), Outcome::Ok, Some(first))
+            .unwrap();
+        assert_eq!((first, second), (1, 2));
+        let text = std::fs::read_to_string(audit.path()).unwrap();
+        let raw: Vec<&str> = text.lines().collect();
+        let parsed = lines(&audit);
+        assert_eq!(parsed[0]["prev"], Value::Null);
+        assert_eq!(
+            parsed[1]["prev"],
+            Value::from(hex(&Sha256::digest(raw[0].as_bytes())))
+        );
+        assert_eq!(parsed[1]["intended"], 1);
+        assert_eq!(parsed[1]["outcome"], "ok");
+        assert_eq!(parsed[0]["ua"].as_str().unwrap().len(), TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_torn_line_is_closed_and_the_numbers_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::new(dir.path());
+        let now = Timestamp::UNIX_EPOCH;
+        audit
+            .write(now, &actor(), &record(), Outcome::Ok, None)
+            .unwrap();
+        let mut file = OpenOptions::new().append(true).open(audit.path()).unwrap();
+        file.write_all(b"{\"v\":1,\"seq\":7").unwrap();
+        for expected in [2, 3] {
+            let seq = audit
+                .write(now, &actor(), &record(), Outcome::Ok, None)
+                .unwrap();
+            assert_eq!(seq, expected);
+        }
+        assert_eq!(lines(&audit).len(), 3);
+    }
+
+    #[test]
+    fn writers_in_parallel_share_one_numbering() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let audit = Audit::new(dir.path());
+                    for _ in 0..10 {
+                        audit
+                            .write(
+                                Timestamp::UNIX_EPOCH,
+                                &actor(),
+                                &record(),
+                                Outcome::Ok,
+                                None,
+                            )
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        let numbers: Vec<u64> = lines(&Audit::new(dir.path()))
+            .iter()
+            .map(|line| line["seq"].as_u64().unwrap())
+            .collect();
+        assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_log_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::new(dir.path());
+        audit
+            .write(
+                Timestamp::UNIX_EPOCH,
+                &actor(),
+                &record(),
+                Outcome::Ok,
+                None,
+            )
+            .unwrap();
+        let mode = std::fs::metadata(audit.path())
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
