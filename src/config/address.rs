@@ -167,7 +167,15 @@ mod tests {
         for (text, tls) in good {
             assert_eq!(ListenAt::parse(text).map(|at| at.tls), Ok(tls), "{text}");
         }
-        for text in ["", "localhost:1", "9000", "unix:a", "fd:", "tls:unix:/a", "1.2.3.4:99999"] {
+        for text in [
+            "",
+            "localhost:1",
+            "9000",
+            "unix:a",
+            "fd:",
+            "tls:unix:/a",
+            "1.2.3.4:99999",
+        ] {
             assert!(ListenAt::parse(text).is_err(), "{text}");
         }
     }
@@ -175,7 +183,10 @@ mod tests {
     #[test]
     fn urls_are_taken_apart_and_odd_ones_refused() {
         let cases = [
-            ("https://s3.example.net", Some(("s3.example.net", 443, "", "s3.example.net"))),
+            (
+                "https://s3.example.net",
+                Some(("s3.example.net", 443, "", "s3.example.net")),
+            ),
             ("http://[::1]:9000/", Some(("::1", 9000, "", "[::1]:9000"))),
             ("https://H:443/v1/", Some(("h", 443, "/v1", "h"))),
             ("http://h:443", Some(("h", 443, "", "h:443"))),
@@ -204,14 +215,25 @@ mod tests {
     #[test]
     fn private_addresses_are_known_in_every_spelling() {
         let private = [
-            "http://127.0.0.1", "http://10.1.1.1", "http://169.254.169.254", "http://[::1]",
-            "http://[fd00::1]", "http://[::ffff:10.0.0.1]", "http://localhost:1", "http://100.64.0.1",
+            "http://127.0.0.1",
+            "http://10.1.1.1",
+            "http://169.254.169.254",
+            "http://[::1]",
+            "http://[fd00::1]",
+            "http://[::ffff:10.0.0.1]",
+            "http://localhost:1",
+            "http://100.64.0.1",
             "http://0.0.0.0",
         ];
         for text in private {
             assert!(Url::parse(text).unwrap().is_private(), "{text}");
         }
-        for text in ["http://8.8.8.8", "http://[2606::1]", "http://example.net", "http://100.128.0.1"] {
+        for text in [
+            "http://8.8.8.8",
+            "http://[2606::1]",
+            "http://example.net",
+            "http://100.128.0.1",
+        ] {
             assert!(!Url::parse(text).unwrap().is_private(), "{text}");
         }
     }

@@ -39,7 +39,14 @@ pub(super) fn save(state_dir: &Path, from: &Path, files: &[PathBuf]) -> io::Resu
         };
         copy(file, &to.join(name))?;
     }
-    for part in ["", "conf.d", "keys.d", "managed.d", "managed.d/repositories", "managed.d/resources"] {
+    for part in [
+        "",
+        "conf.d",
+        "keys.d",
+        "managed.d",
+        "managed.d/repositories",
+        "managed.d/resources",
+    ] {
         remove_others(&to.join(part), &to, from, files)?;
     }
     Ok(())

@@ -54,7 +54,10 @@ impl Revoked {
             Err(error) => return Err(error),
         };
         // A line that was cut short by a crash was never acknowledged.
-        let read: Vec<Uuid> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        let read: Vec<Uuid> = text
+            .lines()
+            .filter_map(|line| line.trim().parse().ok())
+            .collect();
         let known = self.ids.load();
         if read.iter().any(|id| !known.contains(id)) {
             self.ids.rcu(|known| {

@@ -85,9 +85,10 @@ impl Resolver<'_> {
     /// The secret, or why not; the message holds nothing of it.
     pub fn resolve(&self, secret: &SecretRef, aad: Option<Aad<'_>>) -> Result<Secret, String> {
         match (secret, aad) {
-            (SecretRef::Sealed(text), Some(aad)) => {
-                self.masters.open(aad, text).map_err(|error| error.to_string())
-            }
+            (SecretRef::Sealed(text), Some(aad)) => self
+                .masters
+                .open(aad, text)
+                .map_err(|error| error.to_string()),
             (SecretRef::Sealed(_), None) => Err("cannot be sealed".into()),
             (
                 SecretRef::Env(_)
@@ -157,7 +158,10 @@ mod tests {
         let references = References::default();
         let env: Env = |name| (name == "EMPTY").then(|| Secret::new(""));
         for name in ["env:EMPTY", "env:ABSENT", "credential:x", "file:x"] {
-            assert!(unsealed(&SecretRef::parse(name), &references, env).is_err(), "{name}");
+            assert!(
+                unsealed(&SecretRef::parse(name), &references, env).is_err(),
+                "{name}"
+            );
         }
     }
 }

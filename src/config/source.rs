@@ -147,10 +147,11 @@ impl Loader {
         for _ in 0..READS_MAX {
             self.refresh(&found.files, now);
             let again = self.find();
-            let still = found.files.len() == again.files.len()
-                && found.files.iter().zip(&again.files).all(|(a, b)| {
-                    a.path == b.path && a.stat.as_ref().ok() == b.stat.as_ref().ok()
-                });
+            let still =
+                found.files.len() == again.files.len()
+                    && found.files.iter().zip(&again.files).all(|(a, b)| {
+                        a.path == b.path && a.stat.as_ref().ok() == b.stat.as_ref().ok()
+                    });
             found = again;
             if still {
                 break;

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::origin::{Origin, answer};
-use crate::support::server::{BUCKET, Server, Setup};
+use crate::support::raw::Raw;
+use crate::support::server::{AI_TOKEN, BUCKET, Server, Setup};
 
 async fn start(limits: &'static str) -> (Origin, Server) {
     let origin = Origin::always(answer::ok(b"body")).await;
@@ -294,6 +295,76 @@ async fn heads_and_targets_have_limits() {
         assert_eq!(origin.requests().len(), 0, "{what}");
     }
     assert_eq!(server.get("k").await.text(), "body");
+}
+
+#[tokio::test]
+async fn bodies_have_limits() {
+    let origin = Origin::always(answer::ok(b"")).await;
+    let setup = Setup {
+        storage: Some(origin.address),
+        ai: Some(origin.address),
+        limits: "ai_body_bytes = \"1MiB\"",
+        repository: "limits = { max_object = \"1MiB\" }",
+        ..Setup::default()
+    };
+    let server = Server::start(&setup).await;
+    let mut client = server.client().await;
+    client.send(server.put("k", (1 << 20) + 1).head()).await;
+    let answer = client.response().await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (400, "EntityTooLarge")
+    );
+    let mut client = Raw::connect(server.ai).await;
+    client
+        .send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {AI_TOKEN}\r\nContent-Length: 2000000\r\n\r\n"
+        ))
+        .await;
+    let answer = client.response().await;
+    assert!(
+        answer.status == 413 && answer.text().contains("\"error\""),
+        "{answer:?}"
+    );
+    assert_eq!(origin.requests().len(), 0);
+    let mut client = server.client().await;
+    client.send(server.put("k", 1 << 20).head()).await;
+    client.send(vec![b'x'; 1 << 20]).await;
+    assert_eq!(client.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let (_origin, server) = start("max_connections_per_ip = 8").await;
+    let mut held = Vec::new();
+    for _ in 0..30 {
+        let mut client = server.client().await;
+        client.send("GET / HTTP/1.1\r\n").await;
+        held.push(client);
+    }
+    let mut closed = 0;
+    for client in &mut held {
+        let wait = std::time::Duration::from_millis(300);
+        closed += usize::from(tokio::time::timeout(wait, client.ends()).await.is_ok());
+    }
+    assert!((20..=23).contains(&closed), "{closed} of 30 were closed");
+    drop(held);
+    let started = Instant::now();
+    loop {
+        let mut client = server.client().await;
+        client.send(server.request("GET", "k").head()).await;
+        if client
+            .try_response()
+            .await
+            .is_some_and(|answer| answer.status == 200)
+        {
+            break;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "the connections are not given back"
+        );
+    }
 }
 
 #[tokio::test]

@@ -132,13 +132,23 @@ fn storage<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>)
             uniques.public.insert(cx, document, text, key.span());
         }
         None => {
-            cx.error(document, "E042", written.id.span(), "a storage key needs its `key`");
+            cx.error(
+                document,
+                "E042",
+                written.id.span(),
+                "a storage key needs its `key`",
+            );
         }
     }
     match &written.secret {
         Some(secret) => cx.secret(document, "secret", secret),
         None => {
-            cx.error(document, "E042", written.id.span(), "a storage key needs its `secret`");
+            cx.error(
+                document,
+                "E042",
+                written.id.span(),
+                "a storage key needs its `secret`",
+            );
         }
     }
     if let Some(digest) = &written.secret_sha256 {
@@ -183,12 +193,21 @@ fn ai<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>) {
         let message = "an AI key is kept as `secret_sha256` only";
         cx.error(document, "E042", secret.span(), message);
     }
-    if let Some(bucket) = written.allow_buckets.first().or(written.allow_prefixes.first()) {
+    if let Some(bucket) = written
+        .allow_buckets
+        .first()
+        .or(written.allow_prefixes.first())
+    {
         let message = "`allow_buckets` and `allow_prefixes` are for storage keys";
         cx.error(document, "E043", bucket.span(), message);
     }
     if let Some(write_only) = &written.write_only {
-        cx.error(document, "E043", write_only.span(), "`write_only` is for storage keys");
+        cx.error(
+            document,
+            "E043",
+            write_only.span(),
+            "`write_only` is for storage keys",
+        );
     }
     if written.restrict_to_type == Some(true) && written.ai_type.is_none() {
         let message = "`restrict_to_type` needs an `ai_type`";
@@ -207,16 +226,29 @@ fn narrowing(cx: &mut Cx<'_>, at: At<'_, Arc<Key>>, opens: Option<&Opens<'_>>) {
     if let (Some(from), Some(until)) = (written.not_before, written.expires_at)
         && from.0 >= until.0
     {
-        cx.warn(document, "W005", written.id.span(), "the key expires before it begins");
+        cx.warn(
+            document,
+            "W005",
+            written.id.span(),
+            "the key expires before it begins",
+        );
     }
-    let buckets = written.allow_buckets.iter().map(|name| (name, name.get_ref().as_str()));
+    let buckets = written
+        .allow_buckets
+        .iter()
+        .map(|name| (name, name.get_ref().as_str()));
     let prefixes = written.allow_prefixes.iter().map(|prefix| {
         let bucket = prefix.get_ref().split('/').next().unwrap_or_default();
         (prefix, bucket)
     });
     for (place, bucket) in buckets.chain(prefixes) {
         if bucket.is_empty() {
-            cx.error(document, "E013", place.span(), "must start with a bucket's name");
+            cx.error(
+                document,
+                "E013",
+                place.span(),
+                "must start with a bucket's name",
+            );
         } else if let Some(opens) = opens
             && !opens.any_bucket
             && !opens.buckets.contains(bucket)

@@ -90,7 +90,11 @@ impl<'s> Resource<'s> {
     fn location(self) -> String {
         match self {
             Self::S3(at) => {
-                let endpoint = at.written.endpoint.as_ref().map_or("aws", |url| url.get_ref().as_str());
+                let endpoint = at
+                    .written
+                    .endpoint
+                    .as_ref()
+                    .map_or("aws", |url| url.get_ref().as_str());
                 format!("s3 {endpoint} {}", at.written.bucket.get_ref())
             }
             Self::Gcs(at) => format!("gcs {}", at.written.bucket.get_ref()),
@@ -211,10 +215,9 @@ impl<'s> Cx<'s> {
     fn secret(&mut self, document: &Document, field: &str, secret: &Spanned<SecretRef>) {
         let (code, message) = match secret.get_ref() {
             SecretRef::Bare => ("E020", format!("`{field}` is not a reference to a secret")),
-            SecretRef::Plain(_) if !self.plaintext_allowed => (
-                "E021",
-                format!("`{field}` holds its secret in plain text"),
-            ),
+            SecretRef::Plain(_) if !self.plaintext_allowed => {
+                ("E021", format!("`{field}` holds its secret in plain text"))
+            }
             SecretRef::Sealed(text) => match MasterRing::check_form(text) {
                 Ok(()) => return,
                 Err(error) => ("E022", format!("`{field}`: {error}")),

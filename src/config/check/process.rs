@@ -28,8 +28,8 @@ pub(super) fn check(cx: &mut Cx<'_>, root: At<'_, Root>) {
         }
         Some(_) => {}
         None => {
-            cx.error(document, "E012", 0..0, "`version` is missing").hint =
-                Some(format!("write version = {VERSION} at the top"));
+            cx.error(document, "E012", 0..0, "`version` is missing")
+                .hint = Some(format!("write version = {VERSION} at the top"));
         }
     }
     listeners(cx, document, written);
@@ -39,9 +39,12 @@ pub(super) fn check(cx: &mut Cx<'_>, root: At<'_, Root>) {
     if let Some(cors) = &written.cors {
         for origin in &cors.allow_origins {
             let good = origin.get_ref() == "*"
-                || origin.get_ref().split_once("://").is_some_and(|(scheme, host)| {
-                    !scheme.is_empty() && !host.is_empty() && !host.contains('/')
-                });
+                || origin
+                    .get_ref()
+                    .split_once("://")
+                    .is_some_and(|(scheme, host)| {
+                        !scheme.is_empty() && !host.is_empty() && !host.contains('/')
+                    });
             if !good {
                 let message = format!("`{}` is not an origin", origin.get_ref());
                 cx.error(document, "E013", origin.span(), message).hint =
@@ -60,7 +63,12 @@ pub(super) fn check(cx: &mut Cx<'_>, root: At<'_, Root>) {
 
 fn listeners(cx: &mut Cx<'_>, document: &Document, root: &Root) {
     let Some(listen) = &root.listen else {
-        cx.warn(document, "W001", 0..0, "no [listen]: nothing is served but admin");
+        cx.warn(
+            document,
+            "W001",
+            0..0,
+            "no [listen]: nothing is served but admin",
+        );
         return;
     };
     let mut seen: HashMap<String, Vec<(&str, &Spanned<String>, bool)>> = HashMap::new();
@@ -75,7 +83,12 @@ fn listeners(cx: &mut Cx<'_>, document: &Document, root: &Root) {
                         admin_listener(cx, document, root, text, &at);
                     }
                     if at.tls && root.tls.as_ref().is_none_or(|tls| tls.certs.is_empty()) {
-                        cx.error(document, "E015", text.span(), "a tls: listener needs tls.certs");
+                        cx.error(
+                            document,
+                            "E015",
+                            text.span(),
+                            "a tls: listener needs tls.certs",
+                        );
                     }
                     let ephemeral =
                         matches!(&at.address, ListenAddress::Tcp(address) if address.port() == 0);
@@ -102,9 +115,9 @@ fn listeners(cx: &mut Cx<'_>, document: &Document, root: &Root) {
             let text = domain.get_ref();
             let good = !text.is_empty()
                 && !text.starts_with('.')
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+                && text.bytes().all(|b| {
+                    b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.'
+                });
             if !good {
                 let message = format!("`{text}` is no domain in lower case, without port");
                 cx.error(document, "E013", domain.span(), message);
@@ -126,11 +139,15 @@ fn admin_listener(
     if address.ip().is_loopback() {
         return;
     }
-    let hosts = root.admin.as_ref().and_then(|admin| admin.allow_hosts.as_ref());
+    let hosts = root
+        .admin
+        .as_ref()
+        .and_then(|admin| admin.allow_hosts.as_ref());
     if !at.tls || hosts.is_none_or(Vec::is_empty) {
         let message = "an admin listener that others can reach needs TLS and admin.allow_hosts";
-        cx.error(document, "E016", text.span(), message).hint =
-            Some(format!("write tls:{address} and set admin.allow_hosts, or listen on loopback"));
+        cx.error(document, "E016", text.span(), message).hint = Some(format!(
+            "write tls:{address} and set admin.allow_hosts, or listen on loopback"
+        ));
     }
 }
 
@@ -152,14 +169,14 @@ fn shared_listener(
         } else if *front == "admin" || *first_front == "admin" {
             "the admin listener shares its address with nothing".to_owned()
         } else {
-            let without = base_domains(listen)
-                .into_iter()
-                .find(|(name, domains)| {
-                    (name == front || name == first_front) && domains.is_empty()
-                });
+            let without = base_domains(listen).into_iter().find(|(name, domains)| {
+                (name == front || name == first_front) && domains.is_empty()
+            });
             match without {
                 Some((name, _)) => {
-                    format!("`{first_front}` and `{front}` share this address, so `{name}` needs listen.base_domains")
+                    format!(
+                        "`{first_front}` and `{front}` share this address, so `{name}` needs listen.base_domains"
+                    )
                 }
                 None => continue,
             }
@@ -203,7 +220,8 @@ fn tokens(cx: &mut Cx<'_>, document: &Document, root: &Root) {
                 token.token_sha256.span(),
                 "`token_sha256` is not `sha256:` and 64 hex digits",
             )
-            .hint = Some("`aqueduct admin-token create` makes one, `aqueduct hash` hashes one".into());
+            .hint =
+                Some("`aqueduct admin-token create` makes one, `aqueduct hash` hashes one".into());
         }
     }
 }
@@ -235,7 +253,12 @@ fn tls(cx: &mut Cx<'_>, document: &Document, root: &Root) {
         match &cert.key {
             Some(key) => cx.secret(document, "key", key),
             None => {
-                cx.error(document, "E004", cert.cert.span(), "a certificate needs its `key`");
+                cx.error(
+                    document,
+                    "E004",
+                    cert.cert.span(),
+                    "a certificate needs its `key`",
+                );
             }
         }
     }

@@ -134,7 +134,10 @@ fn buckets<'s>(
             location: resource.location(),
             prefix,
         };
-        if let Some(other) = everywhere[first..].iter().find(|other| placed.overlaps(other)) {
+        if let Some(other) = everywhere[first..]
+            .iter()
+            .find(|other| placed.overlaps(other))
+        {
             let message = "two entries of this repository reach the same objects";
             let place = other.place();
             let problem = cx.error(document, "E033", placed.span(), message);
@@ -258,10 +261,7 @@ fn across(cx: &mut Cx<'_>, everywhere: &[Placed<'_>]) {
             .iter()
             .find(|other| other.repository != placed.repository && other.overlaps(placed));
         if let Some(other) = other {
-            let message = format!(
-                "repository `{}` reaches the same objects",
-                other.repository
-            );
+            let message = format!("repository `{}` reaches the same objects", other.repository);
             let place = other.place();
             let problem = cx.warn(placed.document, "W004", placed.span(), message);
             *problem = problem.clone().with_related(place, "there");
@@ -357,7 +357,9 @@ fn lent_bucket(cx: &mut Cx<'_>, owner: &Owner<'_>, placed: &Placed<'_>) {
     };
     if placed.repository == owner.at.written.name.get_ref()
         || endpoint_of(placed.resource) != owner.endpoint
-        || !bucket.get_ref().starts_with(owner.prefix.get_ref().as_str())
+        || !bucket
+            .get_ref()
+            .starts_with(owner.prefix.get_ref().as_str())
     {
         return;
     }

@@ -159,8 +159,13 @@ fn endpoint(
         }
     };
     if !url.tls && !allowed.http {
-        cx.error(document, "E024", endpoint.span(), "an http: endpoint sends everything readable")
-            .hint = Some("use https:, or set allow_http = true for this resource".into());
+        cx.error(
+            document,
+            "E024",
+            endpoint.span(),
+            "an http: endpoint sends everything readable",
+        )
+        .hint = Some("use https:, or set allow_http = true for this resource".into());
     }
     if url.is_private() && !allowed.private {
         let message = format!("`{}` is not a public address", url.host);

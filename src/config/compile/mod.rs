@@ -197,12 +197,7 @@ fn masters(
     }
 }
 
-fn problem<T>(
-    document: &Document,
-    code: &'static str,
-    at: &Spanned<T>,
-    message: &str,
-) -> Problem {
+fn problem<T>(document: &Document, code: &'static str, at: &Spanned<T>, message: &str) -> Problem {
     Problem::new(
         document.severity(),
         code,

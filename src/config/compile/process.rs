@@ -208,7 +208,10 @@ fn admin(root: &Root, listen: &[Listen]) -> AdminSettings {
     let written = root.admin.as_ref();
     AdminSettings {
         allow_hosts: match written.and_then(|it| it.allow_hosts.as_ref()) {
-            Some(hosts) => hosts.iter().map(|it| it.get_ref().as_str().into()).collect(),
+            Some(hosts) => hosts
+                .iter()
+                .map(|it| it.get_ref().as_str().into())
+                .collect(),
             None => loopback_hosts(listen),
         },
         metrics_public: written.is_some_and(|it| it.metrics_public == Some(true)),

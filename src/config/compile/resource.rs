@@ -231,11 +231,7 @@ fn addressing(written: &model::S3, provider: Provider) -> Addressing {
         (None, Provider::Aws) if !written.bucket.get_ref().contains('.') => Addressing::Virtual,
         (
             None,
-            Provider::Aws
-            | Provider::Minio
-            | Provider::Seaweedfs
-            | Provider::R2
-            | Provider::Other,
+            Provider::Aws | Provider::Minio | Provider::Seaweedfs | Provider::R2 | Provider::Other,
         ) => Addressing::Path,
     }
 }
