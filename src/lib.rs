@@ -1,6 +1,7 @@
 //! Aqueduct: a reverse proxy for cloud storage and AI.
 
 pub mod ai;
+pub mod app;
 pub mod config;
 pub mod demo;
 pub mod error;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -28,6 +28,8 @@ pub struct Engine {
     pub ai: AiState,
     /// Bytes of AI request bodies that may still be held.
     pub ai_bytes: Arc<Semaphore>,
+    /// Requests between their head's last byte and their answer's.
+    pub inflight: AtomicUsize,
     /// Set when the process drains: connections are not kept any more.
     pub draining: AtomicBool,
 }
@@ -35,6 +37,22 @@ pub struct Engine {
 impl Engine {
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// A request in flight: counted until dropped, so that a drain can wait for it.
+pub struct Running<'a>(&'a Engine);
+
+impl<'a> Running<'a> {
+    pub fn new(engine: &'a Engine) -> Self {
+        engine.inflight.fetch_add(1, Ordering::Relaxed);
+        Self(engine)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.inflight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::io::AsyncReadExt;
 use crate::config::snapshot::{GlobalLimits, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
-use crate::proxy::engine::{Arrived, Engine};
+use crate::proxy::engine::{Arrived, Engine, Running};
 use crate::proxy::{ai, clock, ids, storage};
 use crate::telemetry::labels::Proto;
 
@@ -155,6 +155,7 @@ impl Listener {
 
     /// Answers one request; `false`: the connection cannot be used again.
     async fn serve(&self, session: &mut ServerSession) -> bool {
+        let _running = Running::new(&self.engine);
         let snapshot = self.engine.live.current();
         let now = clock::now();
         let request_id = ids::request_id(now);

@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+pub(super) use canonical::{hex, unhex};
 pub use sign::{PayloadHash, sign};
 
 use super::Arrival;
