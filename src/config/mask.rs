@@ -78,7 +78,8 @@ struct Piece {
 fn next_piece(text: &str, rest: Range<usize>, shown: &mut bool) -> Piece {
     let piece = &text[rest.clone()];
     if let Some(name) = assigned_name(piece) {
-        *shown = is_public(name.trimmed);
+        // A password in a URL is a secret whatever the field.
+        *shown = is_public(name.trimmed) && !(piece.contains("://") && piece.contains('@'));
         return Piece {
             range: rest.start..rest.start + name.len,
             show: true,
@@ -179,13 +180,16 @@ pub(super) fn is_public(name: &str) -> bool {
     known || SECTION_NAMES.contains(&name)
 }
 
-/// Required fields that hold a secret, and `[[admin.token]]`, which invites one.
+/// Required fields that hold a secret, and fields that invite one by mistake.
 const SECRET_REFERENCES: &[&str] = &[
     "secret_access_key",
     "credentials",
     "account_key",
     "source",
     "token",
+    "token_sha256",
+    "secret_sha256",
+    "public_key",
 ];
 
 /// Names that are assigned to but are no field of a [`Section`].
