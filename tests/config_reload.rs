@@ -76,8 +76,9 @@ fn fill(dir: &Path, state: &Path) {
     fs::create_dir_all(dir.join("conf.d")).unwrap();
     fs::create_dir_all(dir.join("keys.d")).unwrap();
     let state = state.display();
-    let root =
-        format!("version = 1\n[process]\nstate_dir = \"{state}\"\n[listen]\ns3 = [\"127.0.0.1:0\"]\n");
+    let root = format!(
+        "version = 1\n[process]\nstate_dir = \"{state}\"\n[listen]\ns3 = [\"127.0.0.1:0\"]\n"
+    );
     fs::write(dir.join("aqueduct.toml"), root).unwrap();
     fs::write(dir.join("conf.d/a.toml"), part(1)).unwrap();
     fs::write(dir.join("secret"), "one\n").unwrap();
@@ -313,7 +314,10 @@ fn unchanged_things_are_carried_over_and_counters_kept() {
     });
     let after = running.live.current();
     let public = "AQDTX4T2Q7MZP3R6L5NC";
-    assert!(Arc::ptr_eq(&before.s3_keys[public].key, &after.s3_keys[public].key));
+    assert!(Arc::ptr_eq(
+        &before.s3_keys[public].key,
+        &after.s3_keys[public].key
+    ));
     assert!(Arc::ptr_eq(&before.resources[0], &after.resources[0]));
     assert!(Arc::ptr_eq(
         &before.repositories[0].limiter,

@@ -521,7 +521,10 @@ fn build(set: &SourceSet, inputs: Inputs<'_>) -> Result<Prepared, Report> {
     let compiled = checked.and_then(|checked| {
         let (compiled, more) = compile(set, &checked, inputs);
         // Where the check found fault already, why a secret cannot be had is no news.
-        let known: Vec<Place> = problems.iter().map(|problem| problem.place.clone()).collect();
+        let known: Vec<Place> = problems
+            .iter()
+            .map(|problem| problem.place.clone())
+            .collect();
         problems.extend(
             more.into_iter()
                 .filter(|problem| problem.code != "E050" || !known.contains(&problem.place)),

@@ -417,7 +417,11 @@ fn take_out_where(
             for (outer, inner) in table.iter_mut() {
                 if let Some(name) = take_out_where(inner.get_mut(), is_it) {
                     let is_element = name.is_empty();
-                    return Some(if is_element { outer.get_ref().to_string() } else { name });
+                    return Some(if is_element {
+                        outer.get_ref().to_string()
+                    } else {
+                        name
+                    });
                 }
             }
             let name = table
