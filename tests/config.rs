@@ -2,6 +2,11 @@
 //!
 //! `AQUEDUCT_BLESS=1` writes the reports anew; read the difference before you commit it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

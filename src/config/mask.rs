@@ -28,21 +28,23 @@ pub(super) fn line(text: &str, line: Range<usize>, span: Range<usize>) -> Masked
     while !rest.is_empty() {
         let piece = next_piece(text, rest.clone(), &mut shown);
         let from = out.chars().count();
-        match piece.show {
-            true => out.push_str(&text[piece.range.clone()]),
-            false => out.push_str(HIDDEN),
+        if piece.show {
+            out.push_str(&text[piece.range.clone()]);
+        } else {
+            out.push_str(HIDDEN);
         }
         let width = out.chars().count() - from;
-        let column = |at: usize| match piece.show {
-            true => from + text[piece.range.start..at].chars().count(),
-            false if at == piece.range.start => from,
-            false => from + width,
+        let column = |at: usize| {
+            if piece.show {
+                from + text[piece.range.start..at].chars().count()
+            } else if at == piece.range.start {
+                from
+            } else {
+                from + width
+            }
         };
         if piece.range.contains(&span.start) {
-            carets.start = match piece.show {
-                true => column(span.start),
-                false => from,
-            };
+            carets.start = if piece.show { column(span.start) } else { from };
             carets.end = from + width;
         }
         if piece.range.contains(&span.end) || piece.range.end == span.end {
@@ -157,7 +159,7 @@ fn value_before_is_shown(text: &str, line_start: usize) -> bool {
             .char_indices()
             .filter(|(at, _)| *at == 0 || !is_name_char(line.as_bytes()[at - 1]))
             .filter_map(|(at, _)| assigned_name(&line[at..]));
-        if let Some(name) = names.last() {
+        if let Some(name) = names.reduce(|_, last| last) {
             return is_public(name.trimmed);
         }
     }
