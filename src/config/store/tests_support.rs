@@ -16,7 +16,8 @@ use crate::telemetry::metrics::Metrics;
 pub(crate) const CANARIES: [&str; 3] = [
     "CANARYupstreamS3secretCANARY",
     "CANARYupstreamAIkeyCANARY",
-    "CANARYmasterCANARY",
+    // The master key, as its file holds it.
+    "paWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaU=",
 ];
 
 pub(crate) const REPOSITORY: &str = "0b6f3c1e-6f0e-4d57-9a63-0d6f8a4f3f10";
@@ -89,6 +90,7 @@ impl Fixture {
             fs::create_dir_all(fixture.root.path().join(dir)).unwrap();
         }
         let mut master = generate::master_key(&[0xa5; 32]).expose().to_vec();
+        assert_eq!(master, CANARIES[2].as_bytes());
         master.push(b'\n');
         fs::write(fixture.root.path().join("master"), master).unwrap();
         fs::write(fixture.root.path().join("s3-secret"), CANARIES[0]).unwrap();
