@@ -622,4 +622,7 @@ fn bad_host() -> Error {
 }
 
 #[cfg(test)]
+pub(super) use tests::sample;
+
+#[cfg(test)]
 mod tests;

@@ -169,6 +169,12 @@ pub(super) fn find(
     })
 }
 
+/// The row of an operation.
+#[cfg(test)]
+pub(super) fn of(op: Op) -> &'static Row {
+    TABLE.iter().find(|row| row.op == op).unwrap()
+}
+
 /// The static form of a query parameter's name that selects an operation.
 pub(super) fn selector(name: &str) -> Option<&'static str> {
     SELECTORS.iter().copied().find(|known| *known == name)

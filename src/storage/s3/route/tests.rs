@@ -9,6 +9,27 @@ fn outcome(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Op, K
         .map_err(|error| error.kind())
 }
 
+/// A target that selects `op`, with its row.
+pub(in crate::storage::s3) fn sample(op: Op) -> (&'static Row, String) {
+    let row = table::of(op);
+    let mut target = match row.level {
+        Level::Service => "/".to_owned(),
+        Level::Bucket => "/bkt".to_owned(),
+        Level::Object => "/bkt/k".to_owned(),
+    };
+    let part = matches!(op, Op::UploadPart | Op::UploadPartCopy).then_some("partNumber");
+    for (at, name) in row.when.iter().copied().chain(part).enumerate() {
+        target.push(if at == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push_str(match name {
+            "list-type" => "=2",
+            "id" | "uploadId" | "partNumber" => "=1",
+            _ => "",
+        });
+    }
+    (row, target)
+}
+
 #[test]
 fn operations_are_selected_by_method_level_and_sub_resource() {
     for (method, target, expected) in [
