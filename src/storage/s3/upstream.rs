@@ -101,31 +101,42 @@ pub fn encode(
         head.headers
             .extend(encoding.map(|value| (CONTENT_ENCODING, value)));
     }
-    let payload = match (row.request_body, form, &document) {
+    let payload = push_body_headers(&mut head, op, form, document.as_ref())?;
+    Ok(UpstreamRequest {
+        head,
+        payload,
+        document,
+    })
+}
+
+/// Length and form of the body; the payload to be signed.
+fn push_body_headers(
+    head: &mut UpstreamHead,
+    op: &WholeOp,
+    form: Option<&UploadForm>,
+    document: Option<&Bytes>,
+) -> Result<PayloadHash> {
+    let row = op.request().row();
+    Ok(match (row.request_body, form, document) {
         (RequestBody::Stream, Some(form), _) => {
             head.headers.extend(form.headers.iter().cloned());
-            push_length(&mut head, form.content_length);
+            push_length(head, form.content_length);
             form.payload
         }
         (RequestBody::Stream, None, _) => {
             return Err(Error::internal("an upload without its form"));
         }
         (RequestBody::Document { .. }, _, Some(document)) => {
-            ensure_integrity(&mut head, op, document)?;
-            push_length(&mut head, document.len() as u64);
+            ensure_integrity(head, op, document)?;
+            push_length(head, document.len() as u64);
             PayloadHash::Sha256(Sha256::digest(document).into())
         }
         (RequestBody::Document { .. } | RequestBody::None, _, _) => {
             if matches!(row.method, Verb::Put | Verb::Post) {
-                push_length(&mut head, 0);
+                push_length(head, 0);
             }
             PayloadHash::Sha256(HASH_OF_NOTHING)
         }
-    };
-    Ok(UpstreamRequest {
-        head,
-        payload,
-        document,
     })
 }
 

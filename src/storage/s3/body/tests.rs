@@ -94,7 +94,7 @@ fn check(
             vec![left, right]
         }));
     }
-    let held = expected.map(<[u8]>::len).unwrap_or(usize::MAX);
+    let held = expected.map_or(usize::MAX, <[u8]>::len);
     for pieces in cuts {
         let (early, result) = run(request, payload, quirks, &pieces);
         assert_eq!(result.as_deref().map_err(|kind| *kind), expected);

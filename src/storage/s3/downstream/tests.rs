@@ -10,8 +10,7 @@ fn whole(method: &str, target: &str) -> WholeOp {
         .unwrap()
 }
 
-#[test]
-fn a_reply_shows_listed_headers_only() {
+fn of_a_provider() -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("server", "AmazonS3"),
@@ -33,6 +32,12 @@ fn a_reply_shows_listed_headers_only() {
             HeaderValue::from_static(value),
         );
     }
+    headers
+}
+
+#[test]
+fn a_reply_shows_listed_headers_only() {
+    let headers = of_a_provider();
     let bucket = bucket("bkt", "up", "", Addressing::Path);
     let shown = |method: &str, target: &str, status: u16| {
         let status = StatusCode::from_u16(status).unwrap();
