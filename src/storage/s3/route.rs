@@ -265,7 +265,7 @@ impl WholeOp {
                         bucket,
                         key: &entry.key,
                     },
-                }))
+                }));
             }
             (_, Class::List) if request.key.is_none() => demands.push(Demand {
                 access,

@@ -410,6 +410,26 @@ fn keys_without_an_hmac_secret_are_unknown() {
     );
 }
 
+#[test]
+fn what_botocore_signed_verifies() {
+    let golden = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/s3/sigv4-botocore.txt"
+    ));
+    let mut count = 0;
+    for head in golden.split("\n\n").filter(|head| !head.starts_with('#')) {
+        let mut lines = head.lines();
+        let Some((method, target)) = lines.next().and_then(|line| line.split_once(' ')) else {
+            continue;
+        };
+        let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
+        let verified = verify(&owned(method, target, &headers));
+        assert!(verified.is_ok(), "{head}\n{verified:?}");
+        count += 1;
+    }
+    assert_eq!(count, 18);
+}
+
 fn set(request: &mut Owned, name: &'static str, value: &str) {
     request
         .headers
