@@ -387,6 +387,7 @@ fn check_query(row: &Row, pairs: &[(&'static str, Box<str>)]) -> Result<()> {
             "max-keys" | "max-parts" | "max-uploads" | "part-number-marker" => {
                 value.is_empty() || value.parse::<i32>().is_ok_and(|number| number >= 0)
             }
+            "prefix" => !names::climbs(value),
             _ => true,
         };
         if !valid {

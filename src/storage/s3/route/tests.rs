@@ -131,6 +131,9 @@ fn what_no_row_lists_is_refused() {
         ("PUT", "/Bkt", Kind::InvalidBucketName),
         ("GET", "//k", Kind::InvalidBucketName),
         ("GET", "/bkt/a%00", Kind::InvalidArgument),
+        ("GET", "/bkt/../other/k", Kind::InvalidArgument),
+        ("GET", "/bkt/%2E%2E%2Fother", Kind::InvalidArgument),
+        ("GET", "/bkt?prefix=../other/", Kind::InvalidArgument),
         ("GET", "/bkt/%FF", Kind::InvalidRequest),
         ("GET", "/bkt/%zz", Kind::InvalidRequest),
         ("GET", "/bkt/.aqueduct/x", Kind::AccessDenied),
@@ -316,6 +319,7 @@ fn copy_sources_are_decoded_once() {
         ("bkt/a?versionId=", None),
         ("bkt/.aqueduct/x", None),
         ("bkt/a%00", None),
+        ("bkt/../other/a", None),
         ("arn:aws:s3:eu:1:accesspoint/x/object/k", None),
     ] {
         let request = owned("PUT", "/bkt/k", &[("x-amz-copy-source", value)]).decode();

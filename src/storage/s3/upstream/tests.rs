@@ -220,14 +220,20 @@ fn a_prefix_is_never_left() {
     let renamed = bucket("bkt", "up", "", Addressing::Path);
     let longest = format!("/bkt/{}", "k".repeat(1023));
     for (method, target, bucket, expected) in [
-        ("GET", "/bkt/../x", &prefixed, Some(Kind::AccessDenied)),
+        ("GET", "/bkt/a/../x", &prefixed, Some(Kind::AccessDenied)),
+        (
+            "GET",
+            "/bkt?prefix=a/../x",
+            &prefixed,
+            Some(Kind::AccessDenied),
+        ),
         (
             "GET",
             "/bkt/a/%2E%2E/x",
             &prefixed,
             Some(Kind::AccessDenied),
         ),
-        ("GET", "/bkt/../x", &renamed, None),
+        ("GET", "/bkt/a/../x", &renamed, None),
         ("GET", longest.as_str(), &prefixed, Some(Kind::KeyTooLong)),
         ("GET", longest.as_str(), &renamed, None),
         ("GET", "/bkt?versioning", &prefixed, None),

@@ -172,15 +172,15 @@ proptest::proptest! {
     #[test]
     fn keys_come_back_as_they_went(key in "([ -~]|[\u{e9}\u{1F980}\u{1}\r\n\t]){1,20}", prefix in "[ -~]{0,6}") {
         let mut document = String::from("<R><Name>hidden</Name><Contents><Key>");
-        super::super::push_text(&mut document, &prefix);
-        super::super::push_text(&mut document, &key);
+        crate::storage::s3::wire::push_text(&mut document, &prefix);
+        crate::storage::s3::wire::push_text(&mut document, &key);
         document.push_str("</Key></Contents></R>");
         let Outcome::Document(translated) = outcome("GET", "/shown", &prefix, &document).unwrap() else {
             panic!("a document was expected");
         };
         let mut found = None;
-        super::super::walk(std::str::from_utf8(&translated).unwrap(), |node| {
-            if let (["R", "Contents", "Key"], super::super::Part::Close(text)) = (node.path, node.part) {
+        crate::storage::s3::wire::walk(std::str::from_utf8(&translated).unwrap(), |node| {
+            if let (["R", "Contents", "Key"], crate::storage::s3::wire::Part::Close(text)) = (node.path, node.part) {
                 found = Some(text);
             }
             Ok(())
