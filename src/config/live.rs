@@ -509,6 +509,16 @@ pub fn check_dir_with(dir: &Path, secrets: SecretsMode, now: Timestamp, env: Env
     }
 }
 
+/// The master keys of a config directory, whatever else is wrong with it: sealing comes before the config is whole.
+pub fn masters(dir: &Path, now: Timestamp) -> Result<MasterRing, Report> {
+    let env = process_env;
+    let set = Loader::new(dir, credentials(env)).read(now);
+    super::compile::master_ring(&set, env).map_err(|mut problems| {
+        problems.extend_from_slice(&set.problems);
+        Report::new(problems)
+    })
+}
+
 fn check_report(set: &SourceSet) -> Report {
     let (_, problems) = check(set);
     Report::new([set.problems.clone(), problems].concat())
