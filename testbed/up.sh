@@ -29,7 +29,7 @@ mkdir -p "$DIR"
 DIR=$(cd "$DIR" && pwd)
 SERVICES=" ${TESTBED_SERVICES:-seaweedfs aimock llama} "
 BASE=${TESTBED_PORT_BASE:-18000}
-P_AZ=$BASE P_S3=$((BASE+1)) P_GCS=$((BASE+2)) P_LLM=$((BASE+3)) P_LLAMA=$((BASE+4))
+P_AZ=$BASE P_S3=$((BASE+1)) P_GCS=$((BASE+2)) P_LLM=$((BASE+3)) P_LLAMA=$((BASE+4)) P_EMBED=$((BASE+5))
 P_MASTER=$((BASE+10)) P_VOLUME=$((BASE+11)) P_FILER=$((BASE+12))   # SeaweedFS adds gRPC at +10000
 
 AZ_ACCOUNT=devstoreaccount1
@@ -92,7 +92,7 @@ llama_get() { # a virtual environment: the three packages bring dependencies of 
       >"$DIR/log/install-llama.log" 2>&1 || { say "install of llama failed"; tail -5 "$DIR/log/install-llama.log" >&2; return 1; }
     echo "$v" >"$d/.ok"
   fi
-  [[ -e $DIR/py/tiny.gguf && $DIR/py/tiny.gguf -nt $HERE/ai/make_model.py ]] \
+  [[ -e $DIR/py/tiny.gguf && $DIR/py/tiny.gguf -nt $HERE/ai/make_model.py && $DIR/py/tiny.gguf -nt $HERE/ai/chat_template.py ]] \
     || "$d/bin/python" "$HERE/ai/make_model.py" "$DIR/py/tiny.gguf" >>"$DIR/log/install-llama.log" 2>&1
 }
 jobs=()
@@ -184,6 +184,7 @@ fi
 
 if want llama; then
   start llama "$P_LLAMA" -- "$DIR/py/llama/bin/python" "$HERE/ai/llama_server.py" "$DIR/py/tiny.gguf" "$P_LLAMA"
+  start embed "$P_EMBED" -- "$DIR/py/llama/bin/python" "$HERE/ai/llama_server.py" "$DIR/py/tiny.gguf" "$P_EMBED" emb
 fi
 
 # ---- wait, and make the test bucket in each -------------------------------------------------
@@ -214,7 +215,9 @@ gcs_ok() {
 }
 llm_ok() { [[ $(code "http://127.0.0.1:$P_LLM/health") = 200 ]]; }
 llama_ok() { [[ $(code "http://127.0.0.1:$P_LLAMA/health") = 200 ]]; }
+embed_ok() { [[ $(code "http://127.0.0.1:$P_EMBED/health") = 200 ]]; }
 want llama     && ready llama llama_ok
+want llama     && ready embed embed_ok
 want fakegcs   && ready fakegcs gcs_ok
 want aimock    && ready aimock llm_ok
 want azurite   && ready azurite azure_ok
@@ -245,6 +248,9 @@ want seaweedfs && ready seaweedfs s3_ok
   fi
   if want fakegcs; then echo "TESTBED_GCS_ENDPOINT=http://127.0.0.1:$P_GCS"; echo "TESTBED_GCS_PROJECT=test"; fi
   if want aimock; then echo "TESTBED_LLM_ENDPOINT=http://127.0.0.1:$P_LLM"; fi
-  if want llama; then echo "TESTBED_LLAMA_ENDPOINT=http://127.0.0.1:$P_LLAMA"; fi
+  if want llama; then
+    echo "TESTBED_LLAMA_ENDPOINT=http://127.0.0.1:$P_LLAMA"
+    echo "TESTBED_EMBED_ENDPOINT=http://127.0.0.1:$P_EMBED"
+  fi
 } | tee "$DIR/env"
 say "ready"

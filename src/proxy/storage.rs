@@ -17,7 +17,7 @@ use crate::proxy::upload::ClientBody;
 use crate::proxy::{clock, cors, ids, late, relay, respond, service};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
-use crate::storage::s3::downstream::{self, ReplyBody, ReplyHeaders};
+use crate::storage::s3::downstream::{self, ReplyBody, ReplyHead, ReplyHeaders};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route::{self, RequestBody};
 use crate::storage::s3::upstream::{self, UpstreamRequest};
@@ -242,32 +242,14 @@ async fn deliver(
         &hop.bucket,
     )?;
     match reply.body {
+        ReplyBody::None => {
+            start(session, arrived, record, reply, Framing::NoBody).await?;
+            // Reads nothing, and shows the connection to be at its message's end.
+            relay::collect(&mut answer, idle, 0).await?;
+        }
         ReplyBody::Forward => {
-            let mut head = respond::head(reply.status, reply.headers.len() + 4)?;
-            let has_length = reply
-                .headers
-                .iter()
-                .any(|(name, _)| name == header::CONTENT_LENGTH);
-            for (name, value) in reply.headers {
-                respond::insert(&mut head, name, value)?;
-            }
-            for (name, value) in own_headers(session, arrived) {
-                respond::insert(&mut head, name, value)?;
-            }
-            let is_head = session.req_header().method == Method::HEAD;
-            let bodyless = is_head || matches!(reply.status.as_u16(), 204 | 304);
-            if !has_length && !bodyless {
-                respond::insert(
-                    &mut head,
-                    header::TRANSFER_ENCODING,
-                    HeaderValue::from_static("chunked"),
-                )?;
-            }
-            record.head_sent(reply.status);
-            respond::write_head(session, head).await?;
-            if !bodyless {
-                record.bytes_out = relay::relay(&mut answer, session, idle).await?;
-            }
+            start(session, arrived, record, reply, Framing::Body).await?;
+            record.bytes_out = relay::relay(&mut answer, session, idle).await?;
         }
         ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
             let document = relay::collect(&mut answer, idle, bytes_max).await?;
@@ -305,6 +287,39 @@ async fn deliver(
         engine.dialer.release(answer.link).await;
     }
     Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Body,
+    NoBody,
+}
+
+/// Writes the head of an answer whose body, if any, follows as it comes.
+async fn start(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    reply: ReplyHead,
+    framing: Framing,
+) -> Result<()> {
+    let mut head = respond::head(reply.status, reply.headers.len() + 4)?;
+    let has_length = reply
+        .headers
+        .iter()
+        .any(|(name, _)| name == header::CONTENT_LENGTH);
+    for (name, value) in reply.headers {
+        respond::insert(&mut head, name, value)?;
+    }
+    for (name, value) in own_headers(session, arrived) {
+        respond::insert(&mut head, name, value)?;
+    }
+    if framing == Framing::Body && !has_length {
+        let chunked = HeaderValue::from_static("chunked");
+        respond::insert(&mut head, header::TRANSFER_ENCODING, chunked)?;
+    }
+    record.head_sent(reply.status);
+    respond::write_head(session, head).await
 }
 
 /// Writes an answer of our own.

@@ -8,11 +8,9 @@ import sys
 import gguf
 import numpy as np
 
+from chat_template import CHAT_TEMPLATE
+
 WIDTH, HIDDEN, LAYERS, HEADS, VOCABULARY = 64, 128, 2, 4, 259
-TEMPLATE = (
-    "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + (m.content or '') + '<|im_end|>\\n' }}{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
-)
 
 out = gguf.GGUFWriter(sys.argv[1], "llama")
 random = np.random.default_rng(7)
@@ -40,8 +38,9 @@ out.add_unk_token_id(0)
 out.add_bos_token_id(1)
 out.add_eos_token_id(2)
 out.add_add_bos_token(True)
+# With a space prefix the grammar sampler refuses to start.
 out.add_add_space_prefix(False)
-out.add_chat_template(TEMPLATE)
+out.add_chat_template(CHAT_TEMPLATE)
 
 
 def weights(name, *shape):

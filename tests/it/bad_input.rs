@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::support::origin::{Origin, answer};
-use crate::support::server::{BUCKET, Server, Setup};
+use crate::support::raw::Raw;
+use crate::support::server::{AI_TOKEN, BUCKET, Server, Setup};
 
 async fn start(limits: &'static str) -> (Origin, Server) {
     let origin = Origin::always(answer::ok(b"body")).await;
@@ -77,6 +78,67 @@ async fn ambiguous_framing_reaches_the_origin_never() {
             client.ends().await;
         }
         assert_eq!(origin.requests().len(), 0, "{framing:?} reached the origin");
+    }
+    assert_eq!(server.get("k").await.text(), "body");
+}
+
+/// Ways to write a framing header that some parser takes for it and another does not.
+fn mutations(name: &str, value: &str) -> Vec<Vec<u8>> {
+    let (name, value) = (name.as_bytes(), value.as_bytes());
+    let mut all = Vec::new();
+    for byte in (0..=0x20).chain([0x22, 0x27, 0x2c, 0x3b, 0x5f, 0x7f, 0x80, 0xa0, 0xff]) {
+        let byte = [byte];
+        all.push([&byte, name, b":", value].concat());
+        all.push([name, &byte, b":", value].concat());
+        all.push([name, b":", &byte, value].concat());
+        all.push([name, b":", value, &byte].concat());
+    }
+    all
+}
+
+#[tokio::test]
+async fn nothing_rides_behind_a_mutated_header() {
+    let (origin, server) = start("").await;
+    let head = server.request("PUT", "k").head();
+    let lines = head.strip_suffix("\r\n").unwrap();
+    let smuggled = server.request("GET", "smuggled").head();
+    // To the plain header all of the body is one body; to the mutated one its end is another request.
+    let by_length = format!("0\r\n\r\n{smuggled}");
+    let by_chunks = format!("{:x}\r\n12345{smuggled}\r\n0\r\n\r\n", smuggled.len() + 5);
+    let long = format!("Content-Length: {}", by_length.len());
+    let chunked = "Transfer-Encoding: chunked".to_owned();
+    for (name, value, plain, body) in [
+        ("Transfer-Encoding", "chunked", long, by_length),
+        ("Content-Length", "10", chunked, by_chunks),
+    ] {
+        for line in mutations(name, value) {
+            let before = origin.requests().len();
+            let mut client = server.client().await;
+            client
+                .send(
+                    [
+                        lines.as_bytes(),
+                        &line,
+                        b"\r\n",
+                        plain.as_bytes(),
+                        b"\r\n\r\n",
+                        body.as_bytes(),
+                    ]
+                    .concat(),
+                )
+                .await;
+            tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
+                .await
+                .unwrap();
+            client.ends().await;
+            let seen = &origin.requests()[before..];
+            let shown = String::from_utf8_lossy(&line).into_owned();
+            assert!(
+                seen.iter()
+                    .all(|request| !request.target.contains("smuggled")),
+                "{shown:?}: {seen:?}"
+            );
+        }
     }
     assert_eq!(server.get("k").await.text(), "body");
 }
@@ -233,6 +295,76 @@ async fn heads_and_targets_have_limits() {
         assert_eq!(origin.requests().len(), 0, "{what}");
     }
     assert_eq!(server.get("k").await.text(), "body");
+}
+
+#[tokio::test]
+async fn bodies_have_limits() {
+    let origin = Origin::always(answer::ok(b"")).await;
+    let setup = Setup {
+        storage: Some(origin.address),
+        ai: Some(origin.address),
+        limits: "ai_body_bytes = \"1MiB\"",
+        repository: "limits = { max_object = \"1MiB\" }",
+        ..Setup::default()
+    };
+    let server = Server::start(&setup).await;
+    let mut client = server.client().await;
+    client.send(server.put("k", (1 << 20) + 1).head()).await;
+    let answer = client.response().await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (400, "EntityTooLarge")
+    );
+    let mut client = Raw::connect(server.ai).await;
+    client
+        .send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {AI_TOKEN}\r\nContent-Length: 2000000\r\n\r\n"
+        ))
+        .await;
+    let answer = client.response().await;
+    assert!(
+        answer.status == 413 && answer.text().contains("\"error\""),
+        "{answer:?}"
+    );
+    assert_eq!(origin.requests().len(), 0);
+    let mut client = server.client().await;
+    client.send(server.put("k", 1 << 20).head()).await;
+    client.send(vec![b'x'; 1 << 20]).await;
+    assert_eq!(client.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let (_origin, server) = start("max_connections_per_ip = 8").await;
+    let mut held = Vec::new();
+    for _ in 0..30 {
+        let mut client = server.client().await;
+        client.send("GET / HTTP/1.1\r\n").await;
+        held.push(client);
+    }
+    let mut closed = 0;
+    for client in &mut held {
+        let wait = std::time::Duration::from_millis(300);
+        closed += usize::from(tokio::time::timeout(wait, client.ends()).await.is_ok());
+    }
+    assert!((20..=23).contains(&closed), "{closed} of 30 were closed");
+    drop(held);
+    let started = Instant::now();
+    loop {
+        let mut client = server.client().await;
+        client.send(server.request("GET", "k").head()).await;
+        if client
+            .try_response()
+            .await
+            .is_some_and(|answer| answer.status == 200)
+        {
+            break;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "the connections are not given back"
+        );
+    }
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) timeouts: &'static str,
     /// Lines for the bucket's entry in the repository, such as `, prefix = "a/"`.
     pub(crate) bucket: &'static str,
+    /// Lines for the repository, such as `limits = { max_object = "1MiB" }`.
+    pub(crate) repository: &'static str,
     /// Lines for the S3 resource, such as `trailers = false`.
     pub(crate) resource: &'static str,
 }
@@ -268,7 +270,7 @@ fn workload_config(setup: &Setup) -> String {
     };
     let unused = SocketAddr::from(([127, 0, 0, 1], 9));
     let (storage, ai) = (setup.storage.unwrap_or(unused), setup.ai.unwrap_or(unused));
-    let (resource, bucket) = (setup.resource, setup.bucket);
+    let (resource, bucket, repository) = (setup.resource, setup.bucket, setup.repository);
     format!(
         r#"[[s3]]
 name = "origin"
@@ -298,6 +300,7 @@ name = "main"
 endpoint = "S3"
 buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}]
 ai = ["model"]
+{repository}
 "#
     )
 }
