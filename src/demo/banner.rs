@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use super::folder::{Addresses, BUCKET};
 use super::model::MODEL;
 use super::store::LACKS;
-use crate::config::store::Created;
+use crate::keys::generate::Generated;
 use crate::secret::Secret;
 
 /// Everything that a visitor needs. Its `Display` shows secrets: they are the demo's own and end with it.
 pub(super) struct Banner {
     pub(super) addresses: Addresses,
     pub(super) admin_token: Secret,
-    pub(super) storage: Created,
-    pub(super) ai: Created,
+    pub(super) storage: Generated,
+    pub(super) ai: Generated,
     pub(super) folder: PathBuf,
 }
 

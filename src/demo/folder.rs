@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::model::{EchoModel, MODEL};
 use super::store::Store;
-use super::random;
-use crate::config::store::os_random;
+use super::{entropy, random};
 use crate::error::{Error, Result};
 use crate::keys::{generate, hash};
 use crate::secret::Secret;
@@ -63,12 +62,8 @@ impl Folder {
         store: &Store,
         model: &EchoModel,
     ) -> Result<Secret> {
-        let (mut master, mut token) = ([0; 32], [0; 32]);
-        for entropy in [&mut master, &mut token] {
-            os_random(entropy)
-                .map_err(|error| Error::internal("no random bytes").with_source(error))?;
-        }
-        let (master, token) = (generate::master_key(&master), generate::admin_token(&token));
+        let master = generate::master_key(&entropy()?);
+        let token = generate::admin_token(&entropy()?);
         self.write("master.key", master.expose())?;
         self.write("store.secret", store.secret_access_key().as_bytes())?;
         self.write("model.secret", model.api_key().as_bytes())?;

@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -11,16 +9,8 @@ use super::banner::Banner;
 use super::folder::{Addresses, Folder, REPOSITORY};
 use super::model::EchoModel;
 use super::store::Store;
-use crate::app::{self, OnReady, StartError};
-use crate::config::live::{Fallback, Live, Options};
-use crate::config::store::{
-    Caller, Created, KeyStore, NewKey, NewKind, RepositoryRef, os_random,
-};
+use super::{Opens, Parts};
 use crate::error::{Error, Result};
-use crate::keys::{Access, AiType};
-use crate::proxy::clock;
-use crate::telemetry::audit::{Actor, Audit};
-use crate::telemetry::metrics::Metrics;
 
 /// The ports that people expect, where they are free.
 const S3_PORT: u16 = 9000;
@@ -28,7 +18,7 @@ const AI_PORT: u16 = 9003;
 const ADMIN_PORT: u16 = 9901;
 
 /// Starts the upstreams, writes a config, makes keys, and runs Aqueduct until Ctrl-C.
-pub fn run() -> Result<(), StartError> {
+pub fn run(parts: &Parts<'_>) -> Result<()> {
     let folder = Folder::create()?;
     let runtime = upstreams_runtime()?;
     let (store, model) = runtime.block_on(async {
@@ -37,49 +27,17 @@ pub fn run() -> Result<(), StartError> {
     })?;
     let addresses = free_addresses()?;
     let admin_token = folder.configure(addresses, &store, &model)?;
-    let (storage, ai) = create_keys(folder.path())?;
     let banner = Banner {
         addresses,
         admin_token,
-        storage,
-        ai,
+        storage: (parts.create_key)(folder.path(), REPOSITORY, Opens::Storage)?,
+        ai: (parts.create_key)(folder.path(), REPOSITORY, Opens::Ai)?,
         folder: folder.path().to_owned(),
     };
-    let ready: OnReady = Box::new(move |_| show(&banner));
-    let served = app::serve(folder.path(), Fallback::Refuse, ready);
+    let served = (parts.serve)(folder.path(), Box::new(move || show(&banner)));
     // The store may be at a file: it stops before its folder goes.
     drop(runtime);
     served
-}
-
-/// A storage key and an AI key, made as `aqueduct key create` makes them.
-fn create_keys(dir: &Path) -> Result<(Created, Created), StartError> {
-    let metrics = Arc::new(Metrics::new());
-    let live = Live::start(dir, Options::default(), metrics, clock::now);
-    let live = live.map_err(StartError::Config)?;
-    let audit = Audit::new(&live.current().process.state_dir);
-    let keys = KeyStore::new(live, audit, os_random);
-    let create = |name, kind| {
-        let caller = Caller {
-            actor: Actor {
-                name: "demo".to_owned(),
-                ..Actor::default()
-            },
-            now: clock::now(),
-        };
-        let new = NewKey::new(name, kind);
-        keys.create(RepositoryRef::Name(REPOSITORY), &new, &caller)
-            .map_err(|error| Error::internal("the demo's key was refused").with_source(error))
-    };
-    let storage = NewKind::Storage {
-        access: Access::Write,
-        write_only: false,
-    };
-    let ai = NewKind::Ai {
-        ai_type: AiType::Other,
-        restrict_to_type: false,
-    };
-    Ok((create("demo storage", storage)?, create("demo model", ai)?))
 }
 
 fn upstreams_runtime() -> Result<Runtime> {
