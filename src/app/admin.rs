@@ -58,6 +58,6 @@ fn describe(engine: &Engine) -> Map<String, Value> {
     }
 }
 
-fn random(out: &mut [u8]) -> io::Result<()> {
+pub(super) fn random(out: &mut [u8]) -> io::Result<()> {
     getrandom::fill(out).map_err(|error| io::Error::other(Error::internal(error)))
 }

@@ -6,6 +6,7 @@
 //! at the deadline of `limits.drain`.
 
 mod admin;
+pub mod command;
 mod listeners;
 mod observer;
 mod signals;

@@ -4,6 +4,7 @@
 //! repository its counters. Nothing takes effect here; the result does when it is installed.
 
 pub(in crate::config) mod process;
+mod masters;
 mod resource;
 mod route;
 
@@ -14,6 +15,8 @@ use std::sync::atomic::AtomicI64;
 use jiff::Timestamp;
 use toml::Spanned;
 use uuid::Uuid;
+
+pub use masters::master_ring;
 
 use super::address::parse_net;
 use super::check::{At, Checked};
