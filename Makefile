@@ -15,6 +15,8 @@ SHELL := /bin/bash
 SETUP := scripts/setup-build
 # One set of features for lints and tests: each set is a build of its own.
 FLAGS := --locked --features demo
+# What the tests have just built.
+BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/aqueduct
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -28,11 +30,11 @@ check:
 
 test: check
 	$(SETUP) cargo test $(FLAGS)
-	tests/sdk/run
+	AQUEDUCT_BIN=$(BUILT) tests/sdk/run
 
 test-long: check
-	PROPTEST_CASES=20000 $(SETUP) cargo test $(FLAGS) -- --include-ignored
-	tests/sdk/run --long
+	PROPTEST_CASES=20000 $(SETUP) cargo test $(FLAGS)
+	AQUEDUCT_BIN=$(BUILT) tests/sdk/run --long
 
 bench:
 	$(SETUP) cargo bench $(FLAGS)

@@ -1,7 +1,9 @@
 //! Aqueduct: a reverse proxy for cloud storage and AI.
 
+pub mod admin;
 pub mod ai;
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod error;

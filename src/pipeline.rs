@@ -22,8 +22,9 @@ use crate::message::reply::Reply;
 use crate::policy::authorize::{self, Permit};
 use crate::policy::route::{Bucket, Repository, StorageEndpoint};
 use crate::storage::s3::auth::{self, Payload};
+use crate::storage::s3::downstream::{self, ListedBucket};
 use crate::storage::s3::route::{self, Op, S3Request, WholeOp};
-use crate::storage::s3::{Arrival, downstream, upstream};
+use crate::storage::s3::{Arrival, upstream};
 
 /// A request whose sender is known.
 pub struct Identified {
@@ -148,13 +149,12 @@ fn list_buckets(op: &WholeOp, key: &Key, repository: &Repository) -> Result<Repl
         .buckets
         .iter()
         .filter(|bucket| authorize::may_see(key, &bucket.exposed));
-    let region = endpoint
-        .buckets
-        .first()
-        .and_then(|bucket| bucket.resource.s3())
-        .map_or("us-east-1", |account| &account.region);
-    let listed = visible.map(|bucket| (&*bucket.exposed, bucket.created_at));
-    downstream::list_buckets(op.request(), &repository.name, region, listed).map(xml)
+    let listed = visible.map(|bucket| ListedBucket {
+        name: &bucket.exposed,
+        created_at: bucket.created_at,
+        region: bucket.resource.s3().map_or("", |account| &account.region),
+    });
+    downstream::list_buckets(op.request(), &repository.name, listed).map(xml)
 }
 
 fn xml(body: Bytes) -> Reply {

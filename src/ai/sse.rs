@@ -3,6 +3,12 @@
 //! Pure framing, without decoding: lines end at `\n`, `\r\n` or `\r`, an event at an empty line. Everything is
 //! looked for as bytes, so that a character cut in two by the network is nobody's concern.
 
+/// A comment, which readers skip: sent between events, so that nobody on the way takes the stream for dead.
+pub const PING: &[u8] = b": ping\n\n";
+
+/// Ends an event that was handed on in part, so that what follows is an event of its own.
+pub const BREAK: &[u8] = b"\n\n";
+
 /// Finds the ends of events in a stream that comes in chunks.
 #[derive(Debug)]
 pub struct Boundaries {
@@ -114,5 +120,57 @@ impl Event {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(stream: &str, expected: &[&str]) {
+        let mut boundaries = Boundaries::new();
+        let mut events = Vec::new();
+        let mut rest = stream.as_bytes();
+        while let Some(end) = boundaries.event_end(rest) {
+            let (event, after) = rest.split_at(end);
+            events.push(std::str::from_utf8(event).unwrap());
+            rest = after;
+        }
+        assert_eq!(events, expected, "{stream:?}");
+    }
+
+    #[test]
+    fn events_end_at_empty_lines_of_every_kind() {
+        check("data: a\n\ndata: b\n\n", &["data: a\n\n", "data: b\n\n"]);
+        check("a\r\n\r\nb\r\n\r\n", &["a\r\n\r\n", "b\r\n\r\n"]);
+        check("a\r\rb\r\r", &["a\r\r", "b\r\r"]);
+        check("a\n\r\nb\r\n\n", &["a\n\r\n", "b\r\n\n"]);
+        check("a\nb\n\n\n", &["a\nb\n\n", "\n"]);
+        check("a\n", &[]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn a_line_feed_that_comes_late_belongs_to_its_event() {
+        let mut boundaries = Boundaries::new();
+        assert_eq!(boundaries.event_end(b"a\r\n\r"), Some(4));
+        assert!(boundaries.completes_crlf(b"\nb"));
+        assert_eq!(boundaries.event_end(b"\nb"), Some(1));
+        assert!(!boundaries.completes_crlf(b"\nb"));
+    }
+
+    #[test]
+    fn fields_are_read_with_and_without_a_space() {
+        let mut event = Event::default();
+        event.read(
+            "\u{feff}: c\r\nid: 1\r\nevent:x\r\ndata: a\r\ndata:b\r\ndata\r\n\r\n".as_bytes(),
+        );
+        assert_eq!(event.name, b"x");
+        assert_eq!(event.data, b"a\nb\n");
+        event.read(b": ping\n\n");
+        assert_eq!(event, Event::default());
+        event.read(b"data:  a\n\n");
+        assert_eq!(event.data, b" a");
     }
 }

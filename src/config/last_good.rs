@@ -3,13 +3,16 @@
 //! It holds the files as they are, so secrets only as references or sealed, readable by the owner alone. Each file is
 //! replaced by rename, and a file whose text is the same is left alone, so that a changed key costs one write.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::parse::Document;
 use super::source::{Loader, SourceSet};
 
 const NAME: &str = "last-good";
@@ -22,35 +25,82 @@ pub(super) fn dir(state_dir: &Path) -> PathBuf {
 /// Reads the copy, if there is one.
 pub(super) fn load(
     state_dir: &Path,
+    original: &Path,
     credentials: Option<PathBuf>,
     now: Timestamp,
 ) -> Option<SourceSet> {
     let dir = dir(state_dir);
     dir.is_dir()
-        .then(|| Loader::new(&dir, credentials).read(now))
+        .then(|| Loader::of_copy(&dir, original, credentials).read(now))
 }
 
-/// Makes the copy hold `files` of `from` and nothing else.
-pub(super) fn save(state_dir: &Path, from: &Path, files: &[PathBuf]) -> io::Result<()> {
-    let to = dir(state_dir);
-    for file in files {
-        let Ok(name) = file.strip_prefix(from) else {
-            continue;
-        };
-        copy(file, &to.join(name))?;
-    }
-    for part in [
-        "",
-        "conf.d",
-        "keys.d",
-        "managed.d",
-        "managed.d/repositories",
-        "managed.d/resources",
-    ] {
-        remove_others(&to.join(part), &to, from, files)?;
-    }
-    Ok(())
+/// What the copy holds, so that only changes are written.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    hash: Box<str>,
+    documents: HashMap<PathBuf, Arc<Document>>,
 }
+
+impl Copied {
+    /// Makes the copy hold what `set` holds. A key file that is bad now is left as it was when it was good.
+    pub(super) fn update(
+        &mut self,
+        state_dir: &Path,
+        from: &Path,
+        set: &SourceSet,
+    ) -> io::Result<()> {
+        if self.hash == set.hash {
+            return Ok(());
+        }
+        let to = dir(state_dir);
+        for document in &set.documents {
+            let known = self.documents.get(&document.path);
+            let Ok(name) = document.path.strip_prefix(from) else {
+                continue;
+            };
+            if known.is_none_or(|known| !Arc::ptr_eq(known, document)) {
+                copy(&document.path, &to.join(name))?;
+            }
+        }
+        self.documents = set
+            .documents
+            .iter()
+            .map(|document| (document.path.clone(), Arc::clone(document)))
+            .collect();
+        for part in DIRECTORIES {
+            self.remove_others(&to.join(part), &to, from)?;
+        }
+        self.hash.clone_from(&set.hash);
+        Ok(())
+    }
+
+    fn remove_others(&self, dir: &Path, to: &Path, from: &Path) -> io::Result<()> {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let Ok(name) = path.strip_prefix(to) else {
+                continue;
+            };
+            if path.is_file() && !self.documents.contains_key(&from.join(name)) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const DIRECTORIES: &[&str] = &[
+    "",
+    "conf.d",
+    "keys.d",
+    "managed.d",
+    "managed.d/repositories",
+    "managed.d/resources",
+];
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let text = fs::read(from)?;
@@ -74,22 +124,4 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     file.write_all(&text)?;
     file.sync_all()?;
     fs::rename(&temporary, to)
-}
-
-fn remove_others(dir: &Path, to: &Path, from: &Path, files: &[PathBuf]) -> io::Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let Ok(name) = path.strip_prefix(to) else {
-            continue;
-        };
-        if path.is_file() && files.binary_search(&from.join(name)).is_err() {
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
 }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::check::check;
 use super::compile::{Compiled, Inputs, Memory, compile};
 use super::diagnostic::{Place, Problem, Report, Severity};
+use super::last_good::{self, Copied};
 use super::revoked::Revoked;
 use super::secrets::{Env, process_env};
 use super::snapshot::{Listen, ProcessSettings, Snapshot};
@@ -124,6 +125,8 @@ struct State {
     memory: Memory,
     /// The newest set that was refused, by its hash.
     refused: Option<(Box<str>, Report)>,
+    /// The last good copy, where one is kept.
+    copied: Option<Copied>,
 }
 
 /// What a failed parse means to a load.
@@ -184,9 +187,10 @@ impl Live {
             now: now(),
         };
         let mut built = build(&set, inputs);
+        let is_original = built.is_ok();
         if let (Err(report), Fallback::LastGood) = (&built, options.fallback) {
             let report = report.clone();
-            set = super::last_good::load(&state_dir, credentials(env), now()).ok_or(report)?;
+            set = last_good::load(&state_dir, dir, credentials(env), now()).ok_or(report)?;
             built = build(&set, inputs);
         }
         let Prepared {
@@ -198,7 +202,7 @@ impl Live {
             limiter.set_rules(*rules);
         }
         let snapshot = Arc::new(compiled.snapshot);
-        Ok(Arc::new(Self {
+        let live = Arc::new(Self {
             started: Started {
                 listen: snapshot.listen.clone(),
                 process: snapshot.process.clone(),
@@ -219,8 +223,13 @@ impl Live {
                 loader,
                 memory: compiled.memory,
                 refused: None,
+                copied: (options.fallback == Fallback::LastGood).then(Copied::default),
             }),
-        }))
+        });
+        if is_original {
+            live.writer().keep_copy(&set);
+        }
+        Ok(live)
     }
 
     /// The running snapshot, to be held for a request's life.
@@ -399,6 +408,16 @@ impl Writer<'_> {
         &self.live.dir
     }
 
+    /// A copy that cannot be written stops nothing: it is for the next start.
+    fn keep_copy(&mut self, set: &SourceSet) {
+        let state_dir = &self.live.started.process.state_dir;
+        if let Some(copied) = &mut self.state.copied
+            && let Err(error) = copied.update(state_dir, &self.live.dir, set)
+        {
+            tracing::warn!(state_dir = %state_dir.display(), %error, "the last good config is not copied");
+        }
+    }
+
     fn build(&self, set: &SourceSet) -> Result<Prepared, Report> {
         let inputs = Inputs {
             metrics: &self.live.metrics,
@@ -422,6 +441,9 @@ impl Writer<'_> {
             return None;
         }
         let outcome = self.apply(&set);
+        if !matches!(outcome, ReloadOutcome::Failed(_)) {
+            self.keep_copy(&set);
+        }
         let report = match &outcome {
             ReloadOutcome::Failed(report) => report.clone(),
             ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => {
@@ -485,6 +507,16 @@ pub fn check_dir_with(dir: &Path, secrets: SecretsMode, now: Timestamp, env: Env
             }
         }
     }
+}
+
+/// The master keys of a config directory, whatever else is wrong with it: sealing comes before the config is whole.
+pub fn masters(dir: &Path, now: Timestamp) -> Result<MasterRing, Report> {
+    let env = process_env;
+    let set = Loader::new(dir, credentials(env)).read(now);
+    super::compile::master_ring(&set, env).map_err(|mut problems| {
+        problems.extend_from_slice(&set.problems);
+        Report::new(problems)
+    })
 }
 
 fn check_report(set: &SourceSet) -> Report {

@@ -20,4 +20,5 @@ pub mod snapshot;
 pub mod source;
 pub mod store;
 pub mod units;
+pub mod watch;
 pub mod words;

@@ -21,14 +21,14 @@ const NAME: &str = "revoked.ids";
 
 /// The ids known to be revoked. Read without a lock.
 #[derive(Debug)]
-pub struct Revoked {
+pub(super) struct Revoked {
     path: PathBuf,
     ids: ArcSwap<HashSet<Uuid>>,
 }
 
 impl Revoked {
     /// Reads the file; its absence means that nothing is revoked.
-    pub fn open(state_dir: &Path) -> io::Result<Self> {
+    pub(super) fn open(state_dir: &Path) -> io::Result<Self> {
         let revoked = Self {
             path: state_dir.join(NAME),
             ids: ArcSwap::from_pointee(HashSet::new()),
@@ -37,16 +37,16 @@ impl Revoked {
         Ok(revoked)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn ids(&self) -> Arc<HashSet<Uuid>> {
+    pub(super) fn ids(&self) -> Arc<HashSet<Uuid>> {
         self.ids.load_full()
     }
 
     /// Reads what was appended by others. Never forgets an id.
-    pub fn refresh(&self) -> io::Result<()> {
+    pub(super) fn refresh(&self) -> io::Result<()> {
         let mut text = String::new();
         match File::open(&self.path) {
             Ok(file) => file.take(FILE_BYTES_MAX).read_to_string(&mut text)?,
@@ -70,7 +70,7 @@ impl Revoked {
     }
 
     /// Writes and syncs an id, then knows it.
-    pub fn add(&self, id: Uuid) -> io::Result<()> {
+    pub(super) fn add(&self, id: Uuid) -> io::Result<()> {
         if self.ids.load().contains(&id) {
             return Ok(());
         }

@@ -67,9 +67,13 @@ pub struct Overlay<'a> {
 #[derive(Debug)]
 pub struct Loader {
     dir: PathBuf,
+    /// What relative references are relative to.
+    base: PathBuf,
     /// `$CREDENTIALS_DIRECTORY`.
     credentials: Option<PathBuf>,
     files: HashMap<PathBuf, Kept>,
+    /// Files of the set that are symbolic links.
+    links: Vec<PathBuf>,
     references: HashMap<PathBuf, KeptReference>,
 }
 
@@ -124,6 +128,7 @@ impl Stat {
 struct Found {
     path: PathBuf,
     role: Role,
+    is_link: bool,
     stat: io::Result<Stat>,
 }
 
@@ -131,14 +136,20 @@ impl Loader {
     pub fn new(dir: &Path, credentials: Option<PathBuf>) -> Self {
         Self {
             dir: dir.to_owned(),
+            base: dir.to_owned(),
             credentials,
+            links: Vec::new(),
             files: HashMap::new(),
             references: HashMap::new(),
         }
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Reads a copy of the config at `dir`, with references as the original at `base` has them.
+    pub fn of_copy(dir: &Path, base: &Path, credentials: Option<PathBuf>) -> Self {
+        Self {
+            base: base.to_owned(),
+            ..Self::new(dir, credentials)
+        }
     }
 
     /// Reads the set, over and over while it moves.
@@ -161,6 +172,12 @@ impl Loader {
             found.files.iter().map(|file| file.path.as_path()).collect();
         self.files
             .retain(|path, _| present.contains(path.as_path()));
+        self.links = found
+            .files
+            .iter()
+            .filter(|file| file.is_link)
+            .map(|file| file.path.clone())
+            .collect();
         let kept = found
             .files
             .iter()
@@ -257,7 +274,7 @@ impl Loader {
         now: Timestamp,
     ) -> References {
         let mut references = References {
-            dir: self.dir.clone(),
+            dir: self.base.clone(),
             credentials: self.credentials.clone(),
             contents: HashMap::new(),
         };
@@ -310,7 +327,7 @@ impl Loader {
         let mut roots: Vec<PathBuf> = vec![self.dir.clone()];
         roots.extend(PARTS.iter().map(|(name, _)| self.dir.join(name)));
         roots.extend(MANAGED.iter().map(|name| self.dir.join(name)));
-        let referenced = self.references.keys().chain(self.files.keys());
+        let referenced = self.references.keys().chain(&self.links);
         let mut dirs = Vec::new();
         for path in roots.iter().chain(referenced) {
             follow(path, &mut dirs);
@@ -382,6 +399,7 @@ impl Loader {
         let root = self.dir.join("aqueduct.toml");
         match fs::metadata(&root) {
             Ok(meta) => listing.files.push(Found {
+                is_link: root.is_symlink(),
                 path: root,
                 role: Role::Root,
                 stat: Ok(Stat::of(&meta)),
@@ -421,8 +439,8 @@ impl Listing {
             }
         };
         for entry in entries {
-            let path = match entry {
-                Ok(entry) => entry.path(),
+            let (path, kind) = match entry {
+                Ok(entry) => (entry.path(), entry.file_type()),
                 Err(error) => {
                     self.problems.push(unreadable(dir, Severity::Error, &error));
                     continue;
@@ -438,6 +456,7 @@ impl Listing {
             self.files.push(Found {
                 path,
                 role,
+                is_link: kind.is_ok_and(|kind| kind.is_symlink()),
                 stat: stat.map(|meta| Stat::of(&meta)),
             });
             if self.files.len() > FILES_MAX {

@@ -10,7 +10,7 @@
 //! it is refused at once and stays refused whatever becomes of the file.
 
 mod disk;
-pub(crate) mod edit;
+mod edit;
 mod find;
 mod request;
 mod rules;
@@ -25,42 +25,32 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::diagnostic::{Report, Severity};
-use super::live::{ReloadOutcome, Trigger};
+use super::diagnostic::Report;
+use super::live::{Live, Prepared, ReloadOutcome, Trigger, Writer};
 use super::snapshot::{KeyEntry, Snapshot};
+use super::source::Overlay;
 use crate::keys::generate::{self, Generated};
-use crate::keys::seal::{Aad, MasterRing};
+use crate::keys::seal::Aad;
 use crate::keys::{Family, Key, file, hash};
 use crate::policy::route::Repository;
 use crate::protocol::Protocol;
 use crate::secret::Secret;
 use crate::telemetry::audit::{Audit, Outcome, Record};
+use edit::EditError;
 use find::Found;
-pub use request::{Caller, KeyRef, NewKey, NewKind, Patch, RepositoryRef};
+pub use request::{Caller, KeyRef, NewKey, NewKind, NewToken, Patch, RepositoryRef};
 pub use rules::{LIST_ENTRIES_MAX, NAME_CHARS_MAX, access_word, ai_type_word, etag, last_used_at};
 
 /// Where keys that we make are kept, under the config directory.
 const KEYS_DIR: &str = "keys.d";
 
-/// What the store needs of the config loader.
-pub trait Running: Send + Sync {
-    fn current(&self) -> Arc<Snapshot>;
-    /// Looks at the disk, and installs what is there if it is good.
-    fn reload(&self, trigger: Trigger, now: Timestamp) -> ReloadOutcome;
-    /// Checks the set as it would be with `text` in `path`.
-    fn check(&self, path: &Path, text: &str, now: Timestamp) -> (Option<Candidate>, Report);
-    /// Makes a checked set the running one, after its file was written.
-    fn install(&self, candidate: Candidate, now: Timestamp);
-    /// Refuses a key from now on, on disk and in memory.
-    fn revoke(&self, id: Uuid, now: Timestamp) -> io::Result<()>;
-    fn masters(&self) -> Arc<MasterRing>;
-}
-
-/// A set that was checked and not yet installed.
-pub type Candidate = Box<dyn std::any::Any + Send>;
-
 /// Fills a buffer with random bytes.
 pub type Random = fn(&mut [u8]) -> io::Result<()>;
+
+/// Random bytes of the operating system.
+pub fn os_random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
+}
 
 /// A key that was just made: the only time that its secret is shown.
 #[derive(Debug)]
@@ -130,38 +120,42 @@ impl fmt::Display for Located {
 
 /// See the module's documentation.
 pub struct KeyStore {
-    dir: PathBuf,
-    running: Arc<dyn Running>,
+    live: Arc<Live>,
     audit: Audit,
     random: Random,
-    turn: disk::Turn,
+}
+
+/// The right to write, against this process's reloads and writers and against other processes' writers.
+struct Held<'a> {
+    writer: Writer<'a>,
+    _lock: disk::Lock,
 }
 
 impl fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyStore")
-            .field("dir", &self.dir)
+            .field("dir", &self.live.dir())
             .finish_non_exhaustive()
     }
 }
 
 impl KeyStore {
-    pub fn new(dir: &Path, running: Arc<dyn Running>, audit: Audit, random: Random) -> Self {
+    pub fn new(live: Arc<Live>, audit: Audit, random: Random) -> Self {
         Self {
-            dir: dir.to_owned(),
-            running,
+            live,
             audit,
             random,
-            turn: disk::Turn::default(),
         }
     }
 
     /// Removes what writers left that were cut off. Done once, at start.
-    pub fn sweep(&self) -> io::Result<Vec<PathBuf>> {
-        let _held = self.turn.take(&self.dir)?;
-        let mut swept = disk::sweep(&self.dir)?;
+    pub fn sweep(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let _held = self.hold()?;
+        let dir = self.live.dir();
+        let mut swept = disk::sweep(dir).map_err(degraded("cannot sweep"))?;
         for part in find::HUMAN_DIRS.iter().chain([&KEYS_DIR]) {
-            swept.append(&mut disk::sweep(&self.dir.join(part))?);
+            let mut more = disk::sweep(&dir.join(part)).map_err(degraded("cannot sweep"))?;
+            swept.append(&mut more);
         }
         Ok(swept)
     }
@@ -169,12 +163,14 @@ impl KeyStore {
     /// All keys that are not deleted, by their repository, newest first.
     pub fn by_repository(&self) -> HashMap<Uuid, Vec<KeyEntry>> {
         let mut all: HashMap<Uuid, Vec<KeyEntry>> = HashMap::new();
-        for entry in rules::entries(&self.running.current()) {
+        for entry in rules::entries(&self.live.current()) {
             all.entry(entry.repository.id)
                 .or_default()
                 .push(entry.clone());
         }
-        all.values_mut().for_each(|keys| rules::sort(keys));
+        for keys in all.values_mut() {
+            rules::sort(keys);
+        }
         all
     }
 
@@ -184,7 +180,7 @@ impl KeyStore {
         repository: RepositoryRef<'_>,
         family: Option<Family>,
     ) -> Result<Vec<KeyEntry>, StoreError> {
-        let snapshot = self.running.current();
+        let snapshot = self.live.current();
         let repository = rules::find_repository(&snapshot, repository)?;
         let mut keys: Vec<KeyEntry> = rules::entries(&snapshot)
             .filter(|entry| entry.repository.id == repository.id)
@@ -203,8 +199,8 @@ impl KeyStore {
         caller: &Caller,
     ) -> Result<Created, StoreError> {
         rules::check_new(new)?;
-        let _held = self.hold()?;
-        let snapshot = self.fresh(caller.now)?;
+        let mut held = self.hold()?;
+        let snapshot = self.fresh(&mut held)?;
         let repository = rules::find_repository(&snapshot, repository)?;
         let id = uuid::Builder::from_random_bytes(self.entropy()?).into_uuid();
         let made = self.generate(new, repository, id)?;
@@ -222,7 +218,7 @@ impl KeyStore {
                 ..record_of(new.family(), id, repository.id, &file)
             },
         };
-        self.apply(&change, caller)?;
+        self.apply(&mut held, &change, caller)?;
         Ok(Created {
             id,
             key: made.shown.key,
@@ -241,8 +237,8 @@ impl KeyStore {
         if let Some(name) = &patch.name {
             rules::check_name(name)?;
         }
-        let _held = self.hold()?;
-        let snapshot = self.fresh(caller.now)?;
+        let mut held = self.hold()?;
+        let snapshot = self.fresh(&mut held)?;
         let entry = rules::find_key(&snapshot, which)?;
         rules::check_match(&entry.key, which.if_match)?;
         rules::check_patch(patch, &entry.key)?;
@@ -275,15 +271,15 @@ impl KeyStore {
             text: &found.close(body),
             record,
         };
-        self.apply(&change, caller)?;
-        rules::find_key(&self.running.current(), which).cloned()
+        self.apply(&mut held, &change, caller)?;
+        rules::find_key(&self.live.current(), which).cloned()
     }
 
     /// Deletes a key: refuses it from now on, then erases its secret from its file.
     pub fn delete(&self, which: &KeyRef<'_>, caller: &Caller) -> Result<Deleted, StoreError> {
-        let _held = self.hold()?;
-        let disk = self.running.reload(Trigger::Write, caller.now);
-        let snapshot = self.running.current();
+        let mut held = self.hold()?;
+        let disk = held.writer.reload(Trigger::Write);
+        let snapshot = self.live.current();
         let entry = rules::find_key(&snapshot, which)?;
         rules::check_match(&entry.key, which.if_match)?;
         let found = match self.locate(&entry.key)? {
@@ -302,12 +298,15 @@ impl KeyStore {
             )
         };
         let intended = self.intend(&record, caller)?;
-        if let Err(source) = self.running.revoke(which.id, caller.now) {
+        if let Err(source) = self.live.revoke(which.id) {
             self.close(&record, caller, intended, Outcome::Failed("DEGRADED"));
             return Err(degraded("cannot write revoked.ids")(source));
         }
         let erased = match found {
-            Some((target, found)) => self.erase(&found, &target, which.id, &disk, caller.now),
+            Some((target, found)) => {
+                let place = (found, target);
+                self.erase(&mut held, &place, which.id, &disk, caller.now)
+            }
             None => Err("its entry was not found in any file".to_owned()),
         };
         match erased {
@@ -323,11 +322,40 @@ impl KeyStore {
         }
     }
 
+    /// Makes an admin token known, in `aqueduct.toml`.
+    pub fn add_admin_token(&self, new: &NewToken<'_>, caller: &Caller) -> Result<(), StoreError> {
+        rules::check_name(new.name)?;
+        let mut held = self.hold()?;
+        let snapshot = self.fresh(&mut held)?;
+        let (found, target) = self.root_file()?;
+        let text = edit::add_token(&found.body, new).map_err(|error| match error {
+            EditError::NameTaken => invalid(error.to_string()),
+            EditError::Syntax | EditError::NotFound | EditError::Form(_) => {
+                StoreError::Internal(format!("{}: {error}", found.place))
+            }
+        })?;
+        let record = Record {
+            event: "admintoken.created",
+            context: "admintoken",
+            config_generation: Some(snapshot.generation),
+            file: Some(found.place.file.display().to_string()),
+            after: Some(json!({ "name": new.name, "role": new.role })),
+            ..Record::default()
+        };
+        let change = Change {
+            path: &found.path,
+            target: &target,
+            text: &text,
+            record,
+        };
+        self.apply(&mut held, &change, caller)
+    }
+
     /// Erases a revoked key's secret. Done even while some other file is not valid: it makes nothing worse.
     fn erase(
         &self,
-        found: &Found,
-        target: &Path,
+        held: &mut Held<'_>,
+        (found, target): &(Found, PathBuf),
         id: Uuid,
         disk: &ReloadOutcome,
         now: Timestamp,
@@ -335,51 +363,38 @@ impl KeyStore {
         let why = |error: &dyn fmt::Display| format!("{}: {error}", found.place.file.display());
         let body = edit::erase(&found.body, id, now).map_err(|error| why(&error))?;
         let text = found.close(body);
-        let candidate = match disk {
-            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => self
-                .check(target, &text, now)
-                .map(Some)
-                .map_err(|error| why(&error))?,
+        let prepared = match disk {
+            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => {
+                Some(prepare(held, &found.path, &text).map_err(|error| why(&error))?)
+            }
             ReloadOutcome::Failed(_) => None,
         };
         let random = self.entropy().map_err(|error| why(&error))?;
         disk::replace(target, &text, u64::from_be_bytes(random)).map_err(|error| why(&error))?;
-        if let Some(candidate) = candidate {
-            self.running.install(candidate, now);
+        if let Some(prepared) = prepared {
+            held.writer.install(prepared);
         }
         Ok(())
     }
 
     /// Checks, announces, writes, installs and records one change of one file.
-    fn apply(&self, change: &Change<'_>, caller: &Caller) -> Result<(), StoreError> {
-        let candidate = self.check(change.path, change.text, caller.now)?;
+    fn apply(
+        &self,
+        held: &mut Held<'_>,
+        change: &Change<'_>,
+        caller: &Caller,
+    ) -> Result<(), StoreError> {
+        let prepared = prepare(held, change.path, change.text)?;
         let random = u64::from_be_bytes(self.entropy()?);
         let intended = self.intend(&change.record, caller)?;
         if let Err(source) = disk::replace(change.target, change.text, random) {
-            self.close(
-                &change.record,
-                caller,
-                intended,
-                Outcome::Failed("DEGRADED"),
-            );
+            let failed = Outcome::Failed("DEGRADED");
+            self.close(&change.record, caller, intended, failed);
             return Err(degraded("cannot write the key's file")(source));
         }
-        self.running.install(candidate, caller.now);
+        held.writer.install(prepared);
         self.close(&change.record, caller, intended, Outcome::Ok);
         Ok(())
-    }
-
-    /// The whole set with this file, if it is good: problems of other files that were there before do not count.
-    fn check(&self, path: &Path, text: &str, now: Timestamp) -> Result<Candidate, StoreError> {
-        let (candidate, report) = self.running.check(path, text, now);
-        let ours = report.problems().iter().any(|problem| {
-            problem.severity == Severity::Key
-                && (problem.place.file == path || path.ends_with(&problem.place.file))
-        });
-        match candidate {
-            Some(candidate) if !ours && !report.blocks() => Ok(candidate),
-            Some(_) | None => Err(StoreError::Rejected(report)),
-        }
     }
 
     fn intend(&self, record: &Record, caller: &Caller) -> Result<u64, StoreError> {
@@ -398,16 +413,21 @@ impl KeyStore {
         }
     }
 
-    fn hold(&self) -> Result<disk::Held<'_>, StoreError> {
-        self.turn
-            .take(&self.dir)
-            .map_err(degraded("cannot lock the config directory"))
+    /// First this process's turn, then the file lock: over NFS a file lock does not part threads.
+    fn hold(&self) -> Result<Held<'_>, StoreError> {
+        let writer = self.live.writer();
+        let lock = disk::Lock::take(self.live.dir())
+            .map_err(degraded("cannot lock the config directory"))?;
+        Ok(Held {
+            writer,
+            _lock: lock,
+        })
     }
 
     /// The config as it is on disk now.
-    fn fresh(&self, now: Timestamp) -> Result<Arc<Snapshot>, StoreError> {
-        match self.running.reload(Trigger::Write, now) {
-            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Ok(self.running.current()),
+    fn fresh(&self, held: &mut Held<'_>) -> Result<Arc<Snapshot>, StoreError> {
+        match held.writer.reload(Trigger::Write) {
+            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Ok(self.live.current()),
             ReloadOutcome::Failed(report) => Err(StoreError::Conflict(report)),
         }
     }
@@ -440,7 +460,7 @@ impl KeyStore {
                     key: id,
                 };
                 let sealed = self
-                    .running
+                    .live
                     .masters()
                     .seal(aad, shown.secret.expose(), self.entropy()?)
                     .map_err(|error| invalid(format!("cannot seal the secret: {error}")))?;
@@ -467,7 +487,7 @@ impl KeyStore {
 
     /// Where a new key's file goes.
     fn new_path(&self, repository: &str, id: Uuid) -> Result<PathBuf, StoreError> {
-        let dir = self.dir.join(KEYS_DIR);
+        let dir = self.live.dir().join(KEYS_DIR);
         disk::private_dir(&dir).map_err(degraded("cannot make keys.d"))?;
         let dir = dir
             .canonicalize()
@@ -479,19 +499,23 @@ impl KeyStore {
             }));
         }
         Ok(self
-            .dir
+            .live
+            .dir()
             .join(KEYS_DIR)
             .join(find::file_name(repository, id)))
     }
 
     fn root(&self) -> Result<PathBuf, StoreError> {
-        self.dir
+        self.live
+            .dir()
             .canonicalize()
             .map_err(degraded("cannot resolve the config directory"))
     }
 
     fn relative(&self, path: &Path) -> PathBuf {
-        path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
+        path.strip_prefix(self.live.dir())
+            .unwrap_or(path)
+            .to_owned()
     }
 }
 
@@ -567,6 +591,17 @@ fn render(new: &NewKey, repository: &Repository, id: Uuid, made: &Made, caller: 
             ("models", &new.models),
         ],
     })
+}
+
+/// The whole set with `text` in `path`, if it is good.
+fn prepare(held: &mut Held<'_>, path: &Path, text: &str) -> Result<Prepared, StoreError> {
+    let overlay = Overlay {
+        path,
+        text: Some(text),
+    };
+    held.writer
+        .prepare(&[overlay])
+        .map_err(StoreError::Rejected)
 }
 
 fn invalid(what: impl Into<String>) -> StoreError {

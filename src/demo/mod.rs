@@ -42,9 +42,12 @@ pub enum Opens {
 pub struct Parts<'a> {
     /// Makes a key as `aqueduct key create` does, in the config folder, for the repository of this name.
     pub create_key: &'a dyn Fn(&Path, &str, Opens) -> Result<Generated>,
-    /// Runs Aqueduct with a config folder, and returns after Ctrl-C.
-    pub serve: &'a dyn Fn(&Path) -> Result<()>,
+    /// Runs Aqueduct with a config folder, calls back once it listens, and returns after Ctrl-C.
+    pub serve: &'a dyn Fn(&Path, OnReady) -> Result<()>,
 }
+
+/// Called once Aqueduct listens.
+pub type OnReady = Box<dyn FnOnce() + Send>;
 
 /// Random bytes from the system.
 #[cfg(feature = "demo")]

@@ -2,11 +2,8 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{interval, timeout};
 
 use super::banner::Banner;
 use super::folder::{Addresses, Folder, REPOSITORY};
@@ -19,10 +16,6 @@ use crate::error::{Error, Result};
 const S3_PORT: u16 = 9000;
 const AI_PORT: u16 = 9003;
 const ADMIN_PORT: u16 = 9901;
-
-/// Between two looks whether Aqueduct listens, and how long to look.
-const LOOK: Duration = Duration::from_millis(20);
-const START_MAX: Duration = Duration::from_secs(30);
 
 /// Starts the upstreams, writes a config, makes keys, and runs Aqueduct until Ctrl-C.
 pub fn run(parts: &Parts<'_>) -> Result<()> {
@@ -41,8 +34,7 @@ pub fn run(parts: &Parts<'_>) -> Result<()> {
         ai: (parts.create_key)(folder.path(), REPOSITORY, Opens::Ai)?,
         folder: folder.path().to_owned(),
     };
-    runtime.spawn(show_when_ready(banner));
-    let served = (parts.serve)(folder.path());
+    let served = (parts.serve)(folder.path(), Box::new(move || show(&banner)));
     // The store may be at a file: it stops before its folder goes.
     drop(runtime);
     served
@@ -57,21 +49,7 @@ fn upstreams_runtime() -> Result<Runtime> {
         .map_err(|error| Error::internal("cannot start the demo's runtime").with_source(error))
 }
 
-/// Prints the banner once all three listeners answer.
-async fn show_when_ready(banner: Banner) {
-    let Addresses { s3, ai, admin } = banner.addresses;
-    let ready = timeout(START_MAX, async {
-        for address in [s3, ai, admin] {
-            let mut looks = interval(LOOK);
-            while TcpStream::connect(address).await.is_err() {
-                looks.tick().await;
-            }
-        }
-    });
-    if ready.await.is_err() {
-        tracing::warn!("the demo's listeners do not answer");
-        return;
-    }
+fn show(banner: &Banner) {
     let mut out = io::stdout().lock();
     if let Err(error) = write!(out, "{banner}").and_then(|()| out.flush()) {
         tracing::warn!(%error, "the banner could not be printed");

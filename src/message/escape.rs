@@ -213,7 +213,8 @@ mod tests {
             for slash in [Slash::Keep, Slash::Encode] {
                 let mut out = Vec::new();
                 encode(&mut out, &bytes, slash);
-                proptest::prop_assert_eq!(decode(&out, Plus::Space).unwrap().as_ref(), bytes.as_slice());
+                let decoded = decode(&out, Plus::Space).unwrap();
+                proptest::prop_assert_eq!(decoded.as_ref(), bytes.as_slice());
             }
         }
     }

@@ -218,9 +218,10 @@ impl Listener {
         kind: Kind,
         why: &(dyn std::fmt::Debug + Sync),
     ) {
-        let message = match kind {
-            Kind::RequestTimeout => "The request's head did not arrive in time.",
-            _ => "The request is not valid HTTP.",
+        let message = if kind == Kind::RequestTimeout {
+            "The request's head did not arrive in time."
+        } else {
+            "The request is not valid HTTP."
         };
         let error = Error::new(kind, message).with_detail(format_args!("{why:?}"));
         let id = ids::request_id(clock::now()).hyphenated().to_string();

@@ -6,6 +6,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Kind, Result};
+use crate::message::body::BodyStep;
 use crate::message::reply::Reply;
 use crate::pipeline::{self, Hop, Identified, Plan};
 use crate::policy::route::S3Account;
@@ -16,7 +17,7 @@ use crate::proxy::upload::ClientBody;
 use crate::proxy::{clock, cors, ids, late, relay, respond, service};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
-use crate::storage::s3::downstream::{self, ReplyBody, ReplyHeaders};
+use crate::storage::s3::downstream::{self, ReplyBody, ReplyHead, ReplyHeaders};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route::{self, RequestBody};
 use crate::storage::s3::upstream::{self, UpstreamRequest};
@@ -173,29 +174,34 @@ async fn forward(
     let streams = request.row().request_body == RequestBody::Stream;
     let head = session.req_header();
     let mut upload = match payload {
-        Some(payload) if streams => {
-            Some(body::plan(request, payload, &head.headers, account.quirks)?)
-        }
+        Some(payload) if streams => Some(body::plan(
+            request,
+            payload,
+            &head.headers,
+            account.quirks,
+            hop.object_bytes_max,
+        )?),
         _ => None,
     };
     let form = upload.as_ref().map(|(form, _)| form);
-    check_size(hop, form)?;
     let source = hop.source.as_deref();
     let outgoing = upstream::encode(&hop.op, &head.headers, &hop.bucket, source, form)?;
     let make_head = || signed(&outgoing, account, arrived);
+    let expects_continue = expects_continue(head);
     let mut client_body = upload.take().map(|(form, pipe)| {
         let min_rate = arrived.snapshot.limits.min_body_rate;
-        let received_max = form
-            .decoded_length
-            .max(form.content_length)
-            .saturating_mul(2)
-            + 65536;
-        let step = Some(Box::new(pipe) as Box<dyn crate::message::body::BodyStep>);
-        ClientBody::new(step, expects_continue(head), min_rate, received_max)
+        let received_max = received_max(&form);
+        let step = Some(Box::new(pipe) as Box<dyn BodyStep>);
+        let body = ClientBody::new(step, expects_continue, min_rate, received_max);
+        (body, form.verify_before_head())
     });
+    if let Some((body, true)) = &mut client_body {
+        // The store would commit on the head alone.
+        body.read_empty(session).await?;
+    }
     let documents: Option<[Bytes; 1]> = outgoing.document.clone().map(|document| [document]);
     let body = match (&mut client_body, &documents) {
-        (Some(body), _) => Body::Client(body),
+        (Some((body, _)), _) => Body::Client(body),
         (None, Some(document)) => Body::Memory(document),
         (None, None) => Body::None,
     };
@@ -208,10 +214,10 @@ async fn forward(
     };
     if request.row().reply == route::Reply::Late {
         sending.first_byte = sending.first_byte.max(late::FIRST_BYTE_MIN);
-        return late::run(engine, session, arrived, record, hop, sending).await;
+        return Box::pin(late::run(engine, session, arrived, record, hop, sending)).await;
     }
     let answer = exchange(&engine.dialer, Some(session), sending).await;
-    if let Some(body) = &client_body {
+    if let Some((body, _)) = &client_body {
         record.bytes_in = body.bytes_in;
     }
     let answer = answer.inspect_err(|error| record.upstream_failed(error))?;
@@ -236,32 +242,14 @@ async fn deliver(
         &hop.bucket,
     )?;
     match reply.body {
+        ReplyBody::None => {
+            start(session, arrived, record, reply, Framing::NoBody).await?;
+            // Reads nothing, and shows the connection to be at its message's end.
+            relay::collect(&mut answer, idle, 0).await?;
+        }
         ReplyBody::Forward => {
-            let mut head = respond::head(reply.status, reply.headers.len() + 4)?;
-            let has_length = reply
-                .headers
-                .iter()
-                .any(|(name, _)| name == header::CONTENT_LENGTH);
-            for (name, value) in reply.headers {
-                respond::insert(&mut head, name, value)?;
-            }
-            for (name, value) in own_headers(session, arrived) {
-                respond::insert(&mut head, name, value)?;
-            }
-            let is_head = session.req_header().method == Method::HEAD;
-            let bodyless = is_head || matches!(reply.status.as_u16(), 204 | 304);
-            if !has_length && !bodyless {
-                respond::insert(
-                    &mut head,
-                    header::TRANSFER_ENCODING,
-                    HeaderValue::from_static("chunked"),
-                )?;
-            }
-            record.head_sent(reply.status);
-            respond::write_head(session, head).await?;
-            if !bodyless {
-                record.bytes_out = relay::relay(&mut answer, session, idle).await?;
-            }
+            start(session, arrived, record, reply, Framing::Body).await?;
+            record.bytes_out = relay::relay(&mut answer, session, idle).await?;
         }
         ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
             let document = relay::collect(&mut answer, idle, bytes_max).await?;
@@ -299,6 +287,39 @@ async fn deliver(
         engine.dialer.release(answer.link).await;
     }
     Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Body,
+    NoBody,
+}
+
+/// Writes the head of an answer whose body, if any, follows as it comes.
+async fn start(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    reply: ReplyHead,
+    framing: Framing,
+) -> Result<()> {
+    let mut head = respond::head(reply.status, reply.headers.len() + 4)?;
+    let has_length = reply
+        .headers
+        .iter()
+        .any(|(name, _)| name == header::CONTENT_LENGTH);
+    for (name, value) in reply.headers {
+        respond::insert(&mut head, name, value)?;
+    }
+    for (name, value) in own_headers(session, arrived) {
+        respond::insert(&mut head, name, value)?;
+    }
+    if framing == Framing::Body && !has_length {
+        let chunked = HeaderValue::from_static("chunked");
+        respond::insert(&mut head, header::TRANSFER_ENCODING, chunked)?;
+    }
+    record.head_sent(reply.status);
+    respond::write_head(session, head).await
 }
 
 /// Writes an answer of our own.
@@ -433,15 +454,13 @@ pub(super) fn path(session: &ServerSession) -> String {
     target.split('?').next().unwrap_or_default().to_owned()
 }
 
-fn check_size(hop: &Hop, form: Option<&UploadForm>) -> Result<()> {
-    let Some(form) = form else { return Ok(()) };
-    if form.decoded_length > hop.object_bytes_max {
-        return Err(Error::new(
-            Kind::BodyTooLarge,
-            "Your proposed upload exceeds the maximum allowed size.",
-        ));
-    }
-    Ok(())
+/// Most bytes that a client may send for an upload of this form: its framing is allowed as much as its content,
+/// and a fixed part for small ones. Stops an endless message of tiny chunks.
+fn received_max(form: &UploadForm) -> u64 {
+    const FRAMING_BYTES: u64 = 64 * 1024;
+    form.decoded_length
+        .saturating_mul(2)
+        .saturating_add(FRAMING_BYTES)
 }
 
 pub(super) fn expects_continue(head: &RequestHeader) -> bool {

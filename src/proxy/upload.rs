@@ -84,6 +84,25 @@ impl ClientBody {
         self.replayable
     }
 
+    /// Reads and verifies a message that holds no content, so that nothing is sent before it checked out.
+    pub async fn read_empty(&mut self, client: &mut ServerSession) -> Result<()> {
+        if std::mem::take(&mut self.expects_continue) {
+            client
+                .write_continue_response()
+                .await
+                .map_err(client_gone)?;
+        }
+        let mut out = Chunks::new();
+        while !self.ended {
+            let chunk = client
+                .read_request_body()
+                .await
+                .map_err(|error| cut(&error))?;
+            self.advance(chunk, &mut out)?;
+        }
+        Ok(())
+    }
+
     fn remember(&mut self, chunk: &Bytes) {
         self.released_bytes += chunk.len();
         if self.released_bytes > REPLAY_BYTES_MAX {

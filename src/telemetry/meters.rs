@@ -4,15 +4,18 @@
 //! A handle is found by position: `[operation][status]`, both closed enums. Tables fill as they are used,
 //! so a repository that sees three operations has the series of three operations.
 
-use std::sync::Arc;
+mod ai;
+mod resource;
+
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
-use super::labels::{
-    AbortSide, AuthFailure, Class, Code, KeyFamily, KeyState, LimitScope, Op, Proto, RetryOutcome,
-    Status, TokenSource, TokenType, UpstreamError,
-};
+pub use ai::AiMeters;
+pub use resource::{ResourceMeters, UpstreamSample};
+
+use super::labels::{AuthFailure, Class, Code, KeyFamily, KeyState, LimitScope, Op, Proto, Status};
 use super::metrics::buckets;
 use super::registry::{Group, Handle, Table, forget};
 
@@ -38,15 +41,6 @@ pub struct RequestSample {
     pub overhead: Duration,
     pub bytes_in: u64,
     pub bytes_out: u64,
-}
-
-/// One exchange with an upstream that ended.
-#[derive(Clone, Copy, Debug)]
-pub struct UpstreamSample {
-    pub class: Class,
-    pub status: u16,
-    pub duration: Duration,
-    pub ttfb: Option<Duration>,
 }
 
 /// See the module's documentation.
@@ -86,7 +80,7 @@ struct FrontMeters {
 
 /// One operation's requests by status; allocated when the operation is first seen.
 #[derive(Debug, Default)]
-struct OpMeters(std::sync::OnceLock<Box<[Handle<IntCounter>]>>);
+struct OpMeters(OnceLock<Box<[Handle<IntCounter>]>>);
 
 #[derive(Debug, Default)]
 struct ClassMeters {
@@ -164,21 +158,16 @@ impl RepositoryMeters {
     /// The handles for one model at one resource. `model` must be a configured name or [`OTHER_MODEL`].
     /// Looked up by comparing, once for an AI request.
     pub fn model(&self, resource: &ResourceMeters, model: &str) -> Arc<AiMeters> {
-        let known = self.models.len() < MODELS_MAX;
-        let find = |name: &str| {
-            self.models.with(
-                |(id, key)| (*id, &**key).cmp(&(resource.id, name)),
-                || {
-                    let meters = AiMeters::new(&self.vecs, resource, name);
-                    ((resource.id, name.into()), Arc::new(meters))
-                },
-                Arc::clone,
-            )
-        };
-        if !known && !self.has_model(resource, model) {
-            return find(OTHER_MODEL);
-        }
-        find(model)
+        let full = self.models.len() >= MODELS_MAX && !self.has_model(resource, model);
+        let name = if full { OTHER_MODEL } else { model };
+        self.models.with(
+            |(id, key)| (*id, &**key).cmp(&(resource.id, name)),
+            || {
+                let meters = AiMeters::new(&self.vecs, resource, name);
+                ((resource.id, name.into()), Arc::new(meters))
+            },
+            Arc::clone,
+        )
     }
 
     fn has_model(&self, resource: &ResourceMeters, model: &str) -> bool {
@@ -335,235 +324,5 @@ impl OpMeters {
             .0
             .get_or_init(|| (0..Code::COUNT).map(|_| Handle::default()).collect());
         row[code.index()].with(|| vec.with_label_values(&[proto, op.label(), &code.label()]))
-    }
-}
-
-/// See the module's documentation.
-#[derive(Debug)]
-pub struct ResourceMeters {
-    group: Group,
-    /// Its place in the tables of its repositories; 0 is no resource.
-    id: u32,
-    name: Arc<str>,
-    vecs: ResourceVecs,
-    classes: [UpstreamClassMeters; Class::COUNT],
-    errors: [Handle<IntCounter>; UpstreamError::COUNT],
-    retries: [Handle<IntCounter>; RetryOutcome::COUNT],
-}
-
-#[derive(Debug)]
-struct ResourceVecs {
-    requests: IntCounterVec,
-    duration: HistogramVec,
-    ttfb: HistogramVec,
-    errors: IntCounterVec,
-    retries: IntCounterVec,
-    first_chunk: HistogramVec,
-    per_chunk: HistogramVec,
-    operation: HistogramVec,
-}
-
-#[derive(Debug, Default)]
-struct UpstreamClassMeters {
-    codes: std::sync::OnceLock<Box<[Handle<IntCounter>]>>,
-    duration: [Handle<Histogram>; Status::COUNT],
-    ttfb: Handle<Histogram>,
-}
-
-impl ResourceMeters {
-    pub(super) fn new(registry: &Registry, name: &str, id: u32) -> Self {
-        let mut group = Group::new(registry, Some(("resource", name)));
-        Self {
-            vecs: ResourceVecs::new(&mut group),
-            group,
-            id,
-            name: name.into(),
-            classes: Default::default(),
-            errors: Default::default(),
-            retries: Default::default(),
-        }
-    }
-
-    /// Counts an exchange that got an answer.
-    pub fn upstream(&self, sample: &UpstreamSample) {
-        let class = sample.class.label();
-        let meters = &self.classes[sample.class.index()];
-        let code = Code::of(sample.status);
-        let codes = meters
-            .codes
-            .get_or_init(|| (0..Code::COUNT).map(|_| Handle::default()).collect());
-        codes[code.index()]
-            .with(|| {
-                self.vecs
-                    .requests
-                    .with_label_values(&[class, &code.label()])
-            })
-            .inc();
-        let status = Status::of(sample.status);
-        meters.duration[status.index()]
-            .of(&self.vecs.duration, &[class, status.label()])
-            .observe(sample.duration.as_secs_f64());
-        if let Some(ttfb) = sample.ttfb {
-            meters
-                .ttfb
-                .of(&self.vecs.ttfb, &[class])
-                .observe(ttfb.as_secs_f64());
-        }
-    }
-
-    /// Counts an exchange that failed.
-    pub fn error(&self, reason: UpstreamError) {
-        self.errors[reason.index()]
-            .of(&self.vecs.errors, &[reason.label()])
-            .inc();
-    }
-
-    /// Counts an attempt after the first.
-    pub fn retry(&self, outcome: RetryOutcome) {
-        self.retries[outcome.index()]
-            .of(&self.vecs.retries, &[outcome.label()])
-            .inc();
-    }
-
-    pub(super) fn identity(&self) -> (u32, Arc<str>) {
-        (self.id, Arc::clone(&self.name))
-    }
-
-    pub(super) fn unregister(&self) {
-        self.group.unregister();
-    }
-}
-
-/// Handles of no registry: what a test of something else needs.
-impl Default for ResourceMeters {
-    fn default() -> Self {
-        Self::new(&Registry::new(), "", 1)
-    }
-}
-
-impl ResourceVecs {
-    fn new(group: &mut Group) -> Self {
-        Self {
-            requests: group.counter(
-                "aqueduct_upstream_requests_total",
-                "Exchanges that an upstream answered, by exact status.",
-                &["class", "code"],
-            ),
-            duration: group.histogram(
-                "aqueduct_upstream_duration_seconds",
-                "From an upstream request's first byte to its answer's last.",
-                &["class", "status"],
-                buckets::DURATION,
-            ),
-            ttfb: group.histogram(
-                "aqueduct_upstream_ttfb_seconds",
-                "From an upstream request's first byte to its answer's first.",
-                &["class"],
-                buckets::DURATION,
-            ),
-            errors: group.counter(
-                "aqueduct_upstream_errors_total",
-                "Exchanges that failed towards an upstream.",
-                &["reason"],
-            ),
-            retries: group.counter(
-                "aqueduct_upstream_retries_total",
-                "Attempts after the first.",
-                &["outcome"],
-            ),
-            first_chunk: group.histogram(
-                "aqueduct_ai_time_to_first_chunk_seconds",
-                "From a request to the first chunk of its stream.",
-                &["model", "op"],
-                buckets::FIRST_CHUNK,
-            ),
-            per_chunk: group.histogram(
-                "aqueduct_ai_time_per_output_chunk_seconds",
-                "Mean time between the chunks of a stream after the first.",
-                &["model", "op"],
-                buckets::PER_CHUNK,
-            ),
-            operation: group.histogram(
-                "aqueduct_ai_operation_duration_seconds",
-                "From a request to the last byte of its answer.",
-                &["model", "op"],
-                buckets::OPERATION,
-            ),
-        }
-    }
-}
-
-/// The handles of one model at one resource, for one repository.
-#[derive(Debug)]
-pub struct AiMeters {
-    resource: Arc<str>,
-    model: Box<str>,
-    tokens: IntCounterVec,
-    aborted: IntCounterVec,
-    fallbacks: IntCounterVec,
-    first_chunk: HistogramVec,
-    per_chunk: HistogramVec,
-    operation: HistogramVec,
-    token_handles: [[Handle<IntCounter>; TokenSource::COUNT]; TokenType::COUNT],
-}
-
-impl AiMeters {
-    fn new(repository: &RepositoryVecs, resource: &ResourceMeters, model: &str) -> Self {
-        Self {
-            resource: Arc::clone(&resource.name),
-            model: model.into(),
-            tokens: repository.tokens.clone(),
-            aborted: repository.aborted.clone(),
-            fallbacks: repository.fallbacks.clone(),
-            first_chunk: resource.vecs.first_chunk.clone(),
-            per_chunk: resource.vecs.per_chunk.clone(),
-            operation: resource.vecs.operation.clone(),
-            token_handles: Default::default(),
-        }
-    }
-
-    pub fn tokens(&self, kind: TokenType, source: TokenSource, count: u64) {
-        if count == 0 {
-            return;
-        }
-        let labels = [&*self.resource, &*self.model, kind.label(), source.label()];
-        self.token_handles[kind.index()][source.index()]
-            .of(&self.tokens, &labels)
-            .inc_by(count);
-    }
-
-    /// Counts a stream that ended before its end.
-    pub fn aborted(&self, side: AbortSide) {
-        self.aborted
-            .with_label_values(&[&*self.model, side.label()])
-            .inc();
-    }
-
-    /// Counts a request that `to` answered in place of this one's resource.
-    pub fn fallback(&self, to: &ResourceMeters) {
-        self.fallbacks
-            .with_label_values(&[&*self.model, &*self.resource, &*to.name])
-            .inc();
-    }
-
-    /// From the request to the first chunk of its stream.
-    pub fn first_chunk(&self, op: Op, took: Duration) {
-        self.first_chunk
-            .with_label_values(&[&*self.model, op.label()])
-            .observe(took.as_secs_f64());
-    }
-
-    /// Mean time between chunks after the first.
-    pub fn per_chunk(&self, op: Op, mean: Duration) {
-        self.per_chunk
-            .with_label_values(&[&*self.model, op.label()])
-            .observe(mean.as_secs_f64());
-    }
-
-    /// From the request to the last byte of its answer.
-    pub fn finished(&self, op: Op, took: Duration) {
-        self.operation
-            .with_label_values(&[&*self.model, op.label()])
-            .observe(took.as_secs_f64());
     }
 }

@@ -10,6 +10,8 @@ mod bad_input;
 mod canary;
 #[cfg(test)]
 mod cli;
+#[cfg(all(test, feature = "demo"))]
+mod demo;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

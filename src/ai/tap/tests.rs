@@ -174,6 +174,33 @@ fn recorded_streams_are_read_and_passed_on() {
 }
 
 #[test]
+fn streams_of_a_real_server_are_read_and_passed_on() {
+    let mark = Some("\"choices\":[]");
+    check(
+        "recorded-llamacpp-chat",
+        ChatCompletions,
+        Some([53, 40, 18, 0, 0]),
+        "fe",
+        mark,
+    );
+    // Usage stands in the last chunk with a choice, which is never hidden.
+    check(
+        "recorded-llamacpp-completions",
+        Completions,
+        Some([3, 8, 2, 0, 0]),
+        "fe",
+        None,
+    );
+    check(
+        "recorded-llamacpp-responses",
+        Responses,
+        Some([53, 12, 52, 0, 0]),
+        "e",
+        None,
+    );
+}
+
+#[test]
 fn a_stream_without_its_end_is_not_complete() {
     for (name, inference) in [
         ("openai-chat-cut", ChatCompletions),

@@ -22,31 +22,13 @@ const TEMPORARY: &str = ".tmp-";
 /// Characters of a temporary name's random part.
 const TEMPORARY_CHARS: usize = 16;
 
-/// Who may write, one at a time: this process's turn, and the directory's lock against other processes.
-#[derive(Debug, Default)]
-pub(super) struct Turn(
-    #[expect(
-        clippy::disallowed_types,
-        reason = "held over file I/O by blocking callers; on NFS the file lock does not part threads"
-    )]
-    std::sync::Mutex<()>,
-);
-
-/// Held while the config directory is written.
+/// Held while the config directory is written; writers of other processes wait. Closing the file frees it.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
-    /// Closing it frees the lock.
-    _file: File,
-    _turn: std::sync::MutexGuard<'a, ()>,
-}
+pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
 
-impl Turn {
-    /// Waits for the turn and the lock. The lock file may belong to another user: reading is enough to lock.
-    pub(super) fn take(&self, dir: &Path) -> io::Result<Held<'_>> {
-        let turn = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+impl Lock {
+    /// Waits for the lock. The lock file may belong to another user: reading is enough to lock.
+    pub(super) fn take(dir: &Path) -> io::Result<Self> {
         let path = dir.join(LOCK_NAME);
         let made = OpenOptions::new()
             .read(true)
@@ -60,10 +42,7 @@ impl Turn {
             Err(error) => return Err(error),
         };
         flock(&file, FlockOperation::LockExclusive)?;
-        Ok(Held {
-            _file: file,
-            _turn: turn,
-        })
+        Ok(Self(file))
     }
 }
 

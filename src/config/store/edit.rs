@@ -4,9 +4,11 @@
 
 use jiff::Timestamp;
 use toml_edit::{
-    Array, ArrayOfTables, Datetime, DocumentMut, InlineTable, Item, Table, TableLike, Value, value,
+    Array, ArrayOfTables, Datetime, DocumentMut, Item, Table, TableLike, Value, value,
 };
 use uuid::Uuid;
+
+use super::NewToken;
 
 /// Fields of a key that prove its possession: gone once it is deleted.
 const SECRET_FIELDS: [&str; 3] = ["secret", "secret_sha256", "public_key"];
@@ -21,8 +23,10 @@ pub(super) enum EditError {
     Syntax,
     #[error("no such key in this file")]
     NotFound,
-    #[error("the field `{0}` has a form that cannot be edited")]
+    #[error("`{0}` is written in a form that cannot be edited")]
     Form(&'static str),
+    #[error("there is an admin token of this name")]
+    NameTaken,
 }
 
 /// A key to be written to a file of its own.
@@ -146,59 +150,53 @@ pub(super) fn find(text: &str, id: Uuid) -> Result<Option<usize>, EditError> {
 }
 
 /// The text of `aqueduct.toml` with an admin token added.
-pub(crate) fn add_admin_token(
-    text: &str,
-    name: &str,
-    role: &str,
-    digest: &str,
-) -> Result<String, AddTokenError> {
-    let mut document: DocumentMut = text.parse().map_err(|_| AddTokenError::Syntax)?;
+pub(super) fn add_token(text: &str, token: &NewToken<'_>) -> Result<String, EditError> {
+    let mut document: DocumentMut = text.parse().map_err(|_| EditError::Syntax)?;
     let admin = document
         .entry("admin")
-        .or_insert_with(|| {
-            let mut table = Table::new();
-            table.set_implicit(true);
-            Item::Table(table)
-        })
+        .or_insert_with(|| Item::Table(implicit_table()))
         .as_table_mut()
-        .ok_or(AddTokenError::Form)?;
-    let mut table = Table::new();
-    table.insert("name", value(name));
-    table.insert("role", value(role));
-    table.insert("token_sha256", value(digest));
-    match admin
+        .ok_or(EditError::Form("admin"))?;
+    let tokens = admin
         .entry("token")
-        .or_insert(Item::ArrayOfTables(ArrayOfTables::new()))
-    {
+        .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    match tokens {
         Item::ArrayOfTables(tables) => {
-            let taken = tables
-                .iter()
-                .any(|table| table.get("name").and_then(Item::as_str) == Some(name));
-            if taken {
-                return Err(AddTokenError::NameTaken);
+            let is_taken =
+                |table: &Table| table.get("name").and_then(Item::as_str) == Some(token.name);
+            if tables.iter().any(is_taken) {
+                return Err(EditError::NameTaken);
             }
-            tables.push(table);
+            tables.push(token_table(token));
         }
-        Item::Value(Value::Array(array)) => {
-            array.push(Value::InlineTable(InlineTable::from_iter([
-                ("name", name),
-                ("role", role),
-                ("token_sha256", digest),
-            ])));
-        }
-        Item::None | Item::Table(_) | Item::Value(_) => return Err(AddTokenError::Form),
+        Item::None | Item::Table(_) | Item::Value(_) => return Err(EditError::Form("admin.token")),
     }
     Ok(document.to_string())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AddTokenError {
-    #[error("the file is not valid TOML")]
-    Syntax,
-    #[error("`admin` is not written as a table")]
-    Form,
-    #[error("an admin token of this name exists")]
-    NameTaken,
+/// The lines of an admin token, for a person to add.
+pub(super) fn token_lines(token: &NewToken<'_>) -> String {
+    let mut tables = ArrayOfTables::new();
+    tables.push(token_table(token));
+    let mut admin = implicit_table();
+    admin.insert("token", Item::ArrayOfTables(tables));
+    let mut document = DocumentMut::new();
+    document.insert("admin", Item::Table(admin));
+    document.to_string()
+}
+
+fn token_table(token: &NewToken<'_>) -> Table {
+    let mut table = Table::new();
+    table.insert("name", value(token.name));
+    table.insert("role", value(token.role));
+    table.insert("token_sha256", value(token.digest));
+    table
+}
+
+fn implicit_table() -> Table {
+    let mut table = Table::new();
+    table.set_implicit(true);
+    table
 }
 
 fn edit(
@@ -400,18 +398,23 @@ name="assets"   # odd   spacing
         let text = "version = 1 # one\n\n[admin] # adm\nallow_hosts = [] # none\n\n\
                     [[admin.token]]\nname = \"a\" # ann\nrole = \"admin\"\ntoken_sha256 = \"sha256:1\"\n\n\
                     [limits] # l\n";
-        let added = add_admin_token(text, "b", "viewer", "sha256:2").unwrap();
+        let token = |name| NewToken {
+            name,
+            role: "viewer",
+            digest: "sha256:2",
+        };
+        let added = add_token(text, &token("b")).unwrap();
         for line in text.lines() {
             assert!(added.contains(line), "{line}");
         }
         let document: DocumentMut = added.parse().unwrap();
         let tokens = document["admin"]["token"].as_array_of_tables().unwrap();
         assert_eq!(tokens.get(1).unwrap()["name"].as_str(), Some("b"));
+        assert_eq!(add_token(text, &token("a")), Err(EditError::NameTaken));
+        let fresh = add_token("version = 1\n", &token("b")).unwrap();
         assert_eq!(
-            add_admin_token(text, "a", "viewer", "x"),
-            Err(AddTokenError::NameTaken)
+            fresh,
+            format!("version = 1\n\n{}", token_lines(&token("b")))
         );
-        let fresh = add_admin_token("version = 1\n", "b", "viewer", "sha256:2").unwrap();
-        assert!(fresh.starts_with("version = 1\n\n[[admin.token]]\nname = \"b\"\n"));
     }
 }

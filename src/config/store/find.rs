@@ -20,6 +20,9 @@ pub(super) const HUMAN_DIRS: [&str; 4] = [
     "managed.d/resources",
 ];
 
+/// The file that holds what is about the process.
+const ROOT_FILE: &str = "aqueduct.toml";
+
 /// A file that holds a key.
 pub(super) struct Found {
     /// As the loader knows it.
@@ -43,7 +46,7 @@ impl Found {
 
 impl KeyStore {
     pub(super) fn locate(&self, key: &Key) -> Result<Option<Found>, StoreError> {
-        let keys = self.dir.join(KEYS_DIR);
+        let keys = self.live.dir().join(KEYS_DIR);
         let own = keys.join(file_name(&key.repository, key.id));
         if let Some(found) = self.look_in(&own, key.id)? {
             return Ok(Some(found));
@@ -57,9 +60,9 @@ impl KeyStore {
         let in_keys = toml_files(&keys)?;
         let mut paths: Vec<PathBuf> = in_keys.iter().filter(|path| named(path)).cloned().collect();
         for part in HUMAN_DIRS {
-            paths.append(&mut toml_files(&self.dir.join(part))?);
+            paths.append(&mut toml_files(&self.live.dir().join(part))?);
         }
-        paths.push(self.dir.join("aqueduct.toml"));
+        paths.push(self.live.dir().join(ROOT_FILE));
         paths.extend(in_keys.into_iter().filter(|path| !named(path)));
         for path in paths {
             if let Some(found) = self.look_in(&path, key.id)? {
@@ -67,6 +70,22 @@ impl KeyStore {
             }
         }
         Ok(None)
+    }
+
+    /// `aqueduct.toml`, with the path to write it to.
+    pub(super) fn root_file(&self) -> Result<(Found, PathBuf), StoreError> {
+        let path = self.live.dir().join(ROOT_FILE);
+        let found = Found {
+            place: Located {
+                file: ROOT_FILE.into(),
+                line: 1,
+            },
+            body: disk::read(&path).map_err(degraded("cannot read aqueduct.toml"))?,
+            path,
+            checksummed: false,
+        };
+        let target = self.writable(&found)?;
+        Ok((found, target))
     }
 
     fn look_in(&self, path: &Path, id: Uuid) -> Result<Option<Found>, StoreError> {
@@ -81,7 +100,7 @@ impl KeyStore {
         if !text.to_ascii_lowercase().contains(&id.to_string()) {
             return Ok(None);
         }
-        let checksummed = path.starts_with(self.dir.join(KEYS_DIR));
+        let checksummed = path.starts_with(self.live.dir().join(KEYS_DIR));
         let body = if checksummed {
             match file::verify(&text) {
                 Ok(body) => body,

@@ -87,3 +87,20 @@ pub struct Patch {
     /// Storage keys only.
     pub access: Option<Access>,
 }
+
+/// An admin token to be known from now on.
+#[derive(Clone, Copy, Debug)]
+pub struct NewToken<'a> {
+    pub name: &'a str,
+    /// `admin`, `operator`, `viewer` or `metrics`.
+    pub role: &'a str,
+    /// `sha256:...` of the token.
+    pub digest: &'a str,
+}
+
+impl NewToken<'_> {
+    /// The lines to add to `aqueduct.toml`.
+    pub fn to_toml(&self) -> String {
+        super::edit::token_lines(self)
+    }
+}

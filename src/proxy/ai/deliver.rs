@@ -8,9 +8,10 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
 use crate::ai::openai::downstream::UpstreamLimits;
-use crate::ai::openai::{self, downstream};
+use crate::ai::openai::{self, downstream, upstream};
 use crate::ai::plan::Candidate;
 use crate::ai::route::Inference;
+use crate::ai::sse;
 use crate::ai::tap::{SseTap, UsageChunk};
 use crate::ai::usage::{Ending, JsonTap, Notes, Source, Usage};
 use crate::error::{Error, Kind, Result};
@@ -25,7 +26,6 @@ use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
 
 /// Silence on a stream before the client is told that it is alive.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
-const KEEP_ALIVE: &[u8] = b": ping\n\n";
 
 /// How an answer came about.
 pub(super) struct Served<'a> {
@@ -50,8 +50,7 @@ pub(super) async fn deliver(
     record.attempts = served.attempts;
     let Heard { answer, body, .. } = heard;
     let head = answer.head()?;
-    if matches!(head.status.as_u16(), 401 | 403) {
-        let error = openai::error::upstream_auth(head.status);
+    if let Some(error) = upstream::refuse(head.status) {
         record.failed(error.kind(), "upstream_auth_error");
         return Err(error);
     }
@@ -116,7 +115,7 @@ async fn stream(
             () = pingora::time::sleep(KEEP_ALIVE_EVERY) => {
                 if tap.at_boundary() {
                     start(session, record, &mut head).await?;
-                    write(session, record, Bytes::from_static(KEEP_ALIVE)).await?;
+                    write(session, record, Bytes::from_static(sse::PING)).await?;
                 }
                 continue;
             }
@@ -133,28 +132,15 @@ async fn stream(
     };
     let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
     let cut = finish_tap(session, record, &mut head, &mut timing, &mut tap, ended).await;
-    account(
-        record,
-        served,
-        tap.notes(),
-        &timing,
-        if cut.is_some() {
-            Ending::Cut
-        } else {
-            Ending::Complete
-        },
-    );
+    account(record, served, tap.notes(), &timing, ending(cut.as_ref()));
     if let Some(error) = cut {
-        count_abort(
-            record,
-            served,
-            if gone {
-                AbortSide::Client
-            } else {
-                AbortSide::Upstream
-            },
-        );
-        return broke_off(session, record, error).await;
+        let side = if gone {
+            AbortSide::Client
+        } else {
+            AbortSide::Upstream
+        };
+        count_abort(record, served, side);
+        return broke_off(session, record, &tap, error).await;
     }
     start(session, record, &mut head).await?;
     engine.dialer.release(answer.link).await;
@@ -192,12 +178,20 @@ async fn finish_tap(
 }
 
 /// Tells the client of a stream that broke: as a status while that is possible, else in the stream.
-async fn broke_off(session: &mut ServerSession, record: &mut Record, error: Error) -> Result<bool> {
+async fn broke_off(
+    session: &mut ServerSession,
+    record: &mut Record,
+    tap: &SseTap,
+    error: Error,
+) -> Result<bool> {
     if error.kind() == Kind::ClientGone || !storage::has_answered(session) {
         return Err(error);
     }
     record.upstream_failed(&error);
     record.error(&error, "stream_broken");
+    if !tap.at_boundary() {
+        write(session, record, Bytes::from_static(sse::BREAK)).await?;
+    }
     write(session, record, openai::error::encode_event(&error)).await?;
     // Over HTTP/1 the missing last chunk says it once more; an HTTP/2 reset could overtake the event.
     Ok(session.is_http2())
@@ -291,12 +285,7 @@ async fn whole(
     };
     tap.finish(end, &mut Chunks::new())?;
     if counts {
-        let ending = if cut.is_some() {
-            Ending::Cut
-        } else {
-            Ending::Complete
-        };
-        account(record, served, tap.notes(), &timing, ending);
+        account(record, served, tap.notes(), &timing, ending(cut.as_ref()));
     }
     if let Some(error) = cut {
         return Err(error);
@@ -339,8 +328,8 @@ pub(super) async fn forward(
     resource: &Resource,
 ) -> Result<bool> {
     let head = answer.head()?;
-    if matches!(head.status.as_u16(), 401 | 403) {
-        return Err(openai::error::upstream_auth(head.status));
+    if let Some(error) = upstream::refuse(head.status) {
+        return Err(error);
     }
     let served = downstream::Served {
         request_id: &arrived.id,
@@ -494,6 +483,14 @@ fn account(
         meters.per_chunk(record.op, mean);
     }
     meters.finished(record.op, timing.asked.elapsed());
+}
+
+fn ending(cut: Option<&Error>) -> Ending {
+    if cut.is_some() {
+        Ending::Cut
+    } else {
+        Ending::Complete
+    }
 }
 
 fn by_type(usage: Usage) -> [(TokenType, u64); 5] {

@@ -258,4 +258,4 @@ fn check_skew(date: Timestamp, now: Timestamp) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

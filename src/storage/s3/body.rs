@@ -531,4 +531,4 @@ fn incomplete(detail: &'static str) -> Error {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

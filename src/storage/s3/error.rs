@@ -329,4 +329,4 @@ fn safe_message(message: String, bucket: Option<&Bucket>, kind: Kind) -> Cow<'st
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

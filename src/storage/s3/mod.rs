@@ -19,6 +19,9 @@ pub mod route;
 pub mod upstream;
 pub mod wire;
 
+#[cfg(test)]
+mod tests_support;
+
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 

@@ -620,3 +620,6 @@ fn invalid_uri() -> Error {
 fn bad_host() -> Error {
     Error::new(Kind::InvalidRequest, "The Host header is not valid.")
 }
+
+#[cfg(test)]
+mod tests;

@@ -304,4 +304,4 @@ fn push_length(head: &mut UpstreamHead, length: u64) {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

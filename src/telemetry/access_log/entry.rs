@@ -131,7 +131,7 @@ impl Flags {
 
 impl Entry<'_> {
     /// Appends the line, with its line feed.
-    pub(super) fn render(&self, out: &mut Vec<u8>) {
+    pub fn render(&self, out: &mut Vec<u8>) {
         let mut line = Line::begin(out);
         line.display("ts", format_args!("{:.3}", self.at));
         line.text("level", self.level().as_bytes(), TEXT_MAX);

@@ -262,7 +262,7 @@ mod tests {
             (Algorithm::Crc32, "y/Q5Jg=="),
             (Algorithm::Crc32c, "4waSgw=="),
             (Algorithm::Crc64Nvme, "rosUhgp5mIg="),
-            (Algorithm::Sha1, "98O8HYCOBHMqgy+Zv2Oq+jhH0gw="),
+            (Algorithm::Sha1, "98O8HYCOBHMq32eZZczDTKeuNEE="),
             (
                 Algorithm::Sha256,
                 "FeKw09wgCq0kLxoBzrGVIjTq36jmVvG2k4QlQRkM+uU=",
