@@ -11,6 +11,10 @@ use aqueduct::proxy::clock;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let commands = Commands { serve: app::command::serve, demo: app::command::demo, now: clock::now };
+    let commands = Commands {
+        serve: app::command::serve,
+        demo: app::command::demo,
+        now: clock::now,
+    };
     cli::run(std::env::args_os(), commands)
 }

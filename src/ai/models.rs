@@ -215,12 +215,12 @@ mod tests {
             restrict_to_type: true,
             ..key()
         };
-        assert_eq!(ids(&restricted), ["gpt".into(), "fast".into()]);
+        assert_eq!(ids(&restricted), [Box::<str>::from("gpt"), "fast".into()]);
         let listed = Key {
             models: vec!["c".into(), "fast".into(), "none".into()],
             ..key()
         };
-        assert_eq!(ids(&listed), ["fast".into(), "c".into()]);
+        assert_eq!(ids(&listed), [Box::<str>::from("fast"), "c".into()]);
     }
 
     #[test]

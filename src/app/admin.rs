@@ -3,18 +3,18 @@
 use std::io;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::BUILD;
 use crate::admin::{AdminState, Callbacks};
 use crate::config::live::Live;
 use crate::config::store::KeyStore;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::proxy::engine::Engine;
 use crate::telemetry::audit::Audit;
 
 /// Composes the admin API, and clears away what a writer that was cut off left behind.
-pub fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Result<Arc<AdminState>> {
+pub(super) fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Arc<AdminState> {
     let state_dir = live.load().process.state_dir.clone();
     let store = KeyStore::new(Arc::clone(live), Audit::new(&state_dir), random);
     match store.sweep() {
@@ -24,7 +24,12 @@ pub fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Result<Arc<AdminState>> 
         Err(error) => tracing::warn!(%error, "the config directory cannot be swept"),
     }
     let audit = Audit::new(&state_dir);
-    Ok(Arc::new(AdminState::new(Arc::clone(live), Arc::new(store), audit, callbacks(engine))))
+    Arc::new(AdminState::new(
+        Arc::clone(live),
+        Arc::new(store),
+        audit,
+        callbacks(engine),
+    ))
 }
 
 fn callbacks(engine: &Arc<Engine>) -> Callbacks {
@@ -32,7 +37,11 @@ fn callbacks(engine: &Arc<Engine>) -> Callbacks {
     Callbacks {
         metrics: Box::new(move || render(&metrics)),
         ready: Box::new(move || {
-            if ready.is_draining() { Err("draining".to_owned()) } else { Ok(()) }
+            if ready.is_draining() {
+                Err("draining".to_owned())
+            } else {
+                Ok(())
+            }
         }),
         status: Box::new(move || describe(&status)),
     }
@@ -41,21 +50,21 @@ fn callbacks(engine: &Arc<Engine>) -> Callbacks {
 fn render(engine: &Engine) -> String {
     // Keys come and go without a reload: what is in use is read when asked.
     let snapshot = engine.live.current();
-    engine.metrics.config.in_use(snapshot.generation, &snapshot.hash);
+    engine
+        .metrics
+        .config
+        .in_use(snapshot.generation, &snapshot.hash);
     engine.metrics.render()
 }
 
 fn describe(engine: &Engine) -> Map<String, Value> {
-    let members = json!({
-        "version": BUILD.version,
-        "commit": BUILD.commit,
-        "connections": engine.gate.open(),
-        "draining": engine.is_draining(),
-    });
-    match members {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    }
+    let mut members = Map::new();
+    let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
+    add("version", BUILD.version.into());
+    add("commit", BUILD.commit.into());
+    add("connections", engine.gate.open().into());
+    add("draining", engine.is_draining().into());
+    members
 }
 
 pub(super) fn random(out: &mut [u8]) -> io::Result<()> {

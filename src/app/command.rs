@@ -30,12 +30,17 @@ pub fn serve(dir: &Path) -> ExitCode {
 /// Runs the demo until Ctrl-C.
 pub fn demo() -> ExitCode {
     let serve = |dir: &Path, on_ready: demo::OnReady| {
-        app::serve(dir, Fallback::Refuse, Box::new(move |_| on_ready())).map_err(|error| match error {
-            StartError::Config(report) => Error::internal(report),
-            StartError::Other(error) => error,
-        })
+        app::serve(dir, Fallback::Refuse, Box::new(move |_| on_ready())).map_err(
+            |error| match error {
+                StartError::Config(report) => Error::internal(report),
+                StartError::Other(error) => error,
+            },
+        )
     };
-    match demo::run(&Parts { create_key: &create_key, serve: &serve }) {
+    match demo::run(&Parts {
+        create_key: &create_key,
+        serve: &serve,
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&format_args!("aqueduct: {error}"), 1),
     }
@@ -43,22 +48,40 @@ pub fn demo() -> ExitCode {
 
 /// Makes a key as `aqueduct key create` does.
 fn create_key(dir: &Path, repository: &str, opens: Opens) -> Result<Generated> {
-    let live = Live::start(dir, Options::default(), Arc::new(Metrics::new()), clock::now)
-        .map_err(Error::internal)?;
+    let live = Live::start(
+        dir,
+        Options::default(),
+        Arc::new(Metrics::new()),
+        clock::now,
+    )
+    .map_err(Error::internal)?;
     let audit = Audit::new(&live.current().process.state_dir);
     let store = KeyStore::new(Arc::clone(&live), audit, app::admin::random);
     let kind = match opens {
-        Opens::Storage => NewKind::Storage { access: Access::Write, write_only: false },
-        Opens::Ai => NewKind::Ai { ai_type: AiType::OpenAi, restrict_to_type: false },
+        Opens::Storage => NewKind::Storage {
+            access: Access::Write,
+            write_only: false,
+        },
+        Opens::Ai => NewKind::Ai {
+            ai_type: AiType::OpenAi,
+            restrict_to_type: false,
+        },
     };
     let caller = Caller {
-        actor: Actor { name: "demo".to_owned(), ..Actor::default() },
+        actor: Actor {
+            name: "demo".to_owned(),
+            ..Actor::default()
+        },
         now: clock::now(),
     };
     let repository = RepositoryRef::Name(repository);
-    let created =
-        store.create(repository, &NewKey::new("demo", kind), &caller).map_err(Error::internal)?;
-    Ok(Generated { key: created.key, secret: created.secret })
+    let created = store
+        .create(repository, &NewKey::new("demo", kind), &caller)
+        .map_err(Error::internal)?;
+    Ok(Generated {
+        key: created.key,
+        secret: created.secret,
+    })
 }
 
 fn complain(what: &dyn Display, code: u8) -> ExitCode {

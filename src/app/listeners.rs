@@ -26,7 +26,7 @@ const READ_BUFFER: usize = 8 * 1024;
 const SYSTEMD_FDS_START: RawFd = 3;
 
 /// A listener that is ready to be started.
-pub struct Bound {
+pub(super) struct Bound {
     pub service: Service<Listener>,
     pub fds: ListenFds,
     /// What it is bound to, with the port that port 0 became.
@@ -36,7 +36,11 @@ pub struct Bound {
 }
 
 /// Binds every address of the config.
-pub fn bind(listen: &[Listen], engine: &Arc<Engine>, certs: &Arc<Certs>) -> Result<Vec<Bound>> {
+pub(super) fn bind(
+    listen: &[Listen],
+    engine: &Arc<Engine>,
+    certs: &Arc<Certs>,
+) -> Result<Vec<Bound>> {
     let passed = passed_by_systemd();
     listen
         .iter()

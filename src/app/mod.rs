@@ -12,8 +12,8 @@ mod observer;
 mod signals;
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pingora::services::Service as _;
@@ -22,8 +22,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::diagnostic::Report;
 use crate::config::live::{Fallback, Live, Options, Trigger};
-use crate::config::watch::{Timing, Watch};
 use crate::config::snapshot::Snapshot;
+use crate::config::watch::{Timing, Watch};
 use crate::error::{Error, Result};
 use crate::protocol::Front;
 use crate::proxy::ai::AiState;
@@ -87,7 +87,7 @@ pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), St
     observer.applied(&snapshot);
     live.observe(observer);
     let watch = Arc::new(watch(&live)?);
-    let admin = admin::state(&engine, &live)?;
+    let admin = admin::state(&engine, &live);
     if engine.admin.set(admin).is_err() {
         return Err(Error::internal("the admin API was composed twice").into());
     }
@@ -115,17 +115,27 @@ fn harden() {
 }
 
 fn start_logging(snapshot: &Snapshot) {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::fmt;
+    use tracing_subscriber::layer::{Layer, SubscriberExt};
+    use tracing_subscriber::util::SubscriberInitExt;
     let settings = &snapshot.log;
-    let builder = fmt()
-        .with_max_level(settings.level)
-        .with_writer(std::io::stderr);
-    // Fails only where a subscriber is set already, as in a test that starts two servers.
-    let _set = if settings.json {
-        builder.json().try_init()
+    // Libraries warn at most: at their lower levels they print messages, credentials included.
+    let levels = Targets::new()
+        .with_default(settings.level.min(LevelFilter::WARN))
+        .with_target("aqueduct", settings.level);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if settings.json {
+        lines.json().boxed()
     } else {
-        builder.with_ansi(false).try_init()
+        lines.with_ansi(false).boxed()
     };
+    // Fails only where a subscriber is set already, as in a test that starts two servers.
+    let _set = tracing_subscriber::registry()
+        .with(lines.with_filter(levels))
+        .try_init();
+    // The bridge from the `log` crate asks no filter of ours.
+    log::set_max_level(log::LevelFilter::Warn);
 }
 
 fn engine(live: &Arc<Live>, metrics: &Arc<Metrics>, snapshot: &Snapshot) -> Result<Engine> {

@@ -13,14 +13,14 @@ use crate::proxy::engine::Engine;
 use crate::telemetry::labels::{ObjectKind, ReloadResult, ReloadTrigger, WatchMode};
 
 /// See the module's documentation.
-pub struct Observer {
+pub(super) struct Observer {
     /// Weak: the engine holds the config, which holds this.
     engine: Weak<Engine>,
     certs: Arc<Certs>,
 }
 
 impl Observer {
-    pub fn new(engine: &Arc<Engine>, certs: &Arc<Certs>) -> Self {
+    pub(super) fn new(engine: &Arc<Engine>, certs: &Arc<Certs>) -> Self {
         Self {
             engine: Arc::downgrade(engine),
             certs: Arc::clone(certs),
@@ -28,7 +28,7 @@ impl Observer {
     }
 
     /// A snapshot is in use.
-    pub fn applied(&self, snapshot: &Snapshot) {
+    pub(super) fn applied(&self, snapshot: &Snapshot) {
         let Some(engine) = self.engine.upgrade() else {
             return;
         };

@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub(super) enum Asked {
     Stop,
     Reload,
     ReopenLog,
 }
 
-pub struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -20,7 +20,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    pub fn listen() -> Result<Self> {
+    pub(super) fn listen() -> Result<Self> {
         let on = |kind| {
             signal(kind)
                 .map_err(|error| Error::internal("cannot listen for signals").with_source(error))
@@ -34,7 +34,7 @@ impl Signals {
     }
 
     /// The next signal.
-    pub async fn next(&mut self) -> Asked {
+    pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,

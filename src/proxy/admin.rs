@@ -60,9 +60,12 @@ pub fn refusal(error: &Error, id: &str) -> Reply {
 
 fn into_reply(response: AdminResponse) -> Reply {
     let mut reply = Reply::new(response.status);
-    reply
-        .headers
-        .extend(response.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    reply.headers.extend(
+        response
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
     reply.body = response.body;
     reply
 }
@@ -71,7 +74,10 @@ async fn answer(engine: &Engine, session: &mut ServerSession, arrived: &Arrived)
     let body = read(session).await?;
     let head = session.req_header();
     let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
-        Error::new(Kind::InvalidRequest, "The request's target is not percent-encoded.")
+        Error::new(
+            Kind::InvalidRequest,
+            "The request's target is not percent-encoded.",
+        )
     })?;
     let mut headers = head.headers.clone();
     // HTTP/2 names the host in a place of its own.
@@ -100,14 +106,22 @@ async fn answer(engine: &Engine, session: &mut ServerSession, arrived: &Arrived)
 
 async fn read(session: &mut ServerSession) -> Result<Bytes> {
     if storage::expects_continue(session.req_header()) {
-        session.write_continue_response().await.map_err(client_gone)?;
+        session
+            .write_continue_response()
+            .await
+            .map_err(client_gone)?;
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) =
-        session.read_request_body().await.map_err(|error| upload::cut(&error))?
+    while let Some(chunk) = session
+        .read_request_body()
+        .await
+        .map_err(|error| upload::cut(&error))?
     {
         if body.len() + chunk.len() > admin::BODY_BYTES_MAX {
-            return Err(Error::new(Kind::BodyTooLarge, "The request's body is too large."));
+            return Err(Error::new(
+                Kind::BodyTooLarge,
+                "The request's body is too large.",
+            ));
         }
         body.extend_from_slice(&chunk);
     }

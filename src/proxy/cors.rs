@@ -98,7 +98,7 @@ mod tests {
             allow_methods: vec!["GET".into(), "PUT".into()],
             allow_headers: vec!["authorization".into(), "x-amz-date".into()],
             expose_headers: vec!["etag".into()],
-            max_age: Duration::from_secs(600),
+            max_age: Duration::from_mins(10),
         }
     }
 

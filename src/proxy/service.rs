@@ -182,9 +182,7 @@ impl Listener {
                 Box::pin(storage::serve(&self.engine, session, &arrived, checked)).await
             }
             Front::Ai => Box::pin(ai::serve(&self.engine, session, &arrived, checked)).await,
-            Front::Admin => {
-                Box::pin(admin::serve(&self.engine, session, &arrived, checked)).await
-            }
+            Front::Admin => Box::pin(admin::serve(&self.engine, session, &arrived, checked)).await,
             // Refused by config's check: no listener of this version speaks them.
             Front::Storage(Protocol::Gcs | Protocol::Azure) => false,
         }

@@ -130,12 +130,11 @@ impl ClientBody {
             ));
         }
         self.check_rate()?;
-        match &mut self.step {
-            Some(step) => step.push(chunk, out),
-            None => {
-                out.push(chunk);
-                Ok(())
-            }
+        if let Some(step) = &mut self.step {
+            step.push(chunk, out)
+        } else {
+            out.push(chunk);
+            Ok(())
         }
     }
 

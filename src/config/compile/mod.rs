@@ -3,8 +3,8 @@
 //! What did not change is carried over, not rebuilt: a key keeps its derived signing keys, a resource its own, a
 //! repository its counters. Nothing takes effect here; the result does when it is installed.
 
-pub(in crate::config) mod process;
 mod masters;
+pub(in crate::config) mod process;
 mod resource;
 mod route;
 
