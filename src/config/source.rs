@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,6 +30,9 @@ const REFERENCE_BYTES_MAX: u64 = 4 << 20;
 
 /// Files of one set: stops a directory that something else fills from filling memory.
 const FILES_MAX: usize = 250_000;
+
+/// Fewer files are not worth a thread.
+const FILES_A_THREAD_MIN: usize = 16;
 
 /// Times that the set is read over because it moved meanwhile.
 const READS_MAX: usize = 5;
@@ -124,6 +129,13 @@ impl Stat {
     }
 }
 
+/// What reading a file again gave.
+enum Reread {
+    /// The content that is known, under other metadata.
+    Same(Option<Stat>),
+    Replaced(Kept),
+}
+
 /// A file of the set, found but not read.
 struct Found {
     path: PathBuf,
@@ -207,37 +219,58 @@ impl Loader {
         self.assemble(&kept, found.problems, now)
     }
 
-    /// Reads what changed of `found`.
+    /// Reads what changed of `found`, on all cores where it is much.
     fn refresh(&mut self, found: &[Found], now: Timestamp) {
-        for file in found {
-            let known = self.files.get(&file.path);
-            let stat = file.stat.as_ref().ok().copied();
-            if let Some(known) = known
-                && known.stat.is_some()
-                && known.stat == stat
-                && stat.is_some_and(|stat| stat.is_settled(now))
-            {
-                continue;
-            }
-            let content = read_bounded(&file.path, FILE_BYTES_MAX);
-            let unchanged = known.is_some_and(|known| {
-                known.document.is_some()
-                    && content
-                        .as_ref()
-                        .is_ok_and(|(bytes, _)| digest(bytes) == known.hash)
-            });
-            let stat = content.as_ref().ok().map(|(_, stat)| *stat);
-            if unchanged {
-                if let Some(known) = self.files.get_mut(&file.path) {
-                    known.stat = stat;
+        let stale: Vec<&Found> = found
+            .iter()
+            .filter(|file| !self.is_fresh(file, now))
+            .collect();
+        let files = &self.files;
+        let reread = |chunk: &[&Found]| -> Vec<(PathBuf, Reread)> {
+            chunk
+                .iter()
+                .map(|file| (file.path.clone(), reread(file, files.get(&file.path))))
+                .collect()
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let chunk = stale.len().div_ceil(threads).max(FILES_A_THREAD_MIN);
+        let results: Vec<(PathBuf, Reread)> = if stale.len() <= chunk {
+            reread(&stale)
+        } else {
+            thread::scope(|scope| {
+                let running: Vec<_> = stale
+                    .chunks(chunk)
+                    .map(|chunk| scope.spawn(move || reread(chunk)))
+                    .collect();
+                running
+                    .into_iter()
+                    .flat_map(|thread| match thread.join() {
+                        Ok(results) => results,
+                        Err(panic) => std::panic::resume_unwind(panic),
+                    })
+                    .collect()
+            })
+        };
+        for (path, result) in results {
+            match result {
+                Reread::Replaced(kept) => {
+                    self.files.insert(path, kept);
                 }
-                continue;
+                Reread::Same(stat) => {
+                    if let Some(kept) = self.files.get_mut(&path) {
+                        kept.stat = stat;
+                    }
+                }
             }
-            let last_good = known.and_then(|known| known.last_good.clone());
-            let content = content.map(|(bytes, _)| bytes);
-            let kept = parse_file(&file.path, file.role, stat, content, last_good);
-            self.files.insert(file.path.clone(), kept);
         }
+    }
+
+    /// Whether a file's metadata proves that it is as it was read.
+    fn is_fresh(&self, file: &Found, now: Timestamp) -> bool {
+        let stat = file.stat.as_ref().ok();
+        self.files.get(&file.path).is_some_and(|known| {
+            known.stat.as_ref() == stat && stat.is_some_and(|stat| stat.is_settled(now))
+        })
     }
 
     fn assemble(
@@ -475,6 +508,21 @@ fn is_ignored(path: &Path) -> bool {
         || name.starts_with(['.', '#'])
         || name.contains(".tmp")
         || name.contains('~')
+}
+
+fn reread(file: &Found, known: Option<&Kept>) -> Reread {
+    let content = read_bounded(&file.path, FILE_BYTES_MAX);
+    let stat = content.as_ref().ok().map(|(_, stat)| *stat);
+    let content = content.map(|(bytes, _)| bytes);
+    let is_same = known.is_some_and(|known| {
+        let hash = content.as_ref().map(|bytes| digest(bytes));
+        known.document.is_some() && hash.is_ok_and(|hash| hash == known.hash)
+    });
+    if is_same {
+        return Reread::Same(stat);
+    }
+    let last_good = known.and_then(|known| known.last_good.clone());
+    Reread::Replaced(parse_file(&file.path, file.role, stat, content, last_good))
 }
 
 fn parse_file(
