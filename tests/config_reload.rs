@@ -14,10 +14,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use aqueduct::config::diagnostic::Report;
-use aqueduct::config::live::{Live, Options, ReloadObserver, ReloadOutcome, Trigger};
+use aqueduct::config::live::{Fallback, Live, Options, ReloadObserver, ReloadOutcome, Trigger};
 use aqueduct::config::source::Overlay;
 use aqueduct::config::watch::{Timing, Watch};
+use aqueduct::keys::Material;
 use aqueduct::keys::file::with_checksum;
+use aqueduct::keys::seal::{Aad, MasterRing, NONCE_BYTES};
 use aqueduct::secret::Secret;
 use aqueduct::telemetry::metrics::Metrics;
 use jiff::Timestamp;
@@ -75,6 +77,11 @@ fn key(name: &str) -> String {
         "[[key]]\nid = \"{KEY}\"\nrepository = \"prod\"\nfamily = \"storage\"\nname = \"{name}\"\n\
          key = \"AQDTX4T2Q7MZP3R6L5NC\"\nsecret = \"env:KEY\"\n"
     ))
+}
+
+/// Raw bytes, each of which is a newline's.
+fn master_key() -> [u8; 32] {
+    [b'\n'; 32]
 }
 
 /// Fills a config directory.
@@ -393,4 +400,72 @@ fn a_prepared_write_is_installed_once() {
     assert_eq!(running.live.load().s3_keys.len(), 1);
     let again = running.watch.reload(Trigger::Watch).blocking_recv();
     assert_eq!(again, Ok(ReloadOutcome::Unchanged));
+}
+
+#[test]
+fn a_sealed_secret_opens_for_its_own_key_alone() {
+    let ring = MasterRing::new(vec![("m".into(), Secret::new(master_key()))]).unwrap();
+    let repository: Uuid = REPOSITORY.parse().unwrap();
+    let sealed = |key: &str| {
+        let aad = Aad::Key {
+            repository,
+            key: key.parse().unwrap(),
+        };
+        ring.seal(aad, b"CANARY", [7; NONCE_BYTES]).unwrap()
+    };
+    let running = run(|base| {
+        let dir = base.join("current");
+        fill(&dir, &base.join("state"));
+        let root = fs::read_to_string(dir.join("aqueduct.toml")).unwrap();
+        let master = format!("{root}[[secrets.master]]\nid = \"m\"\nsource = \"file:master\"\n");
+        fs::write(dir.join("aqueduct.toml"), master).unwrap();
+        fs::write(dir.join("master"), master_key()).unwrap();
+    });
+    let write = |sealed: &str| {
+        let body = key("one").replace("env:KEY", sealed);
+        let body = &body[..body.find("# sha256:").unwrap()];
+        fs::write(running.path("keys.d/k.toml"), with_checksum(body)).unwrap();
+    };
+    running.applies("a secret sealed for another key", || {
+        write(&sealed("7d0c9a52-3b0e-4a55-8d2e-1c4f6f1a9b78"));
+    });
+    assert!(running.live.load().s3_keys.is_empty());
+    let report = running.live.last_report();
+    assert!(!report.passes() && !report.blocks(), "{report}");
+    running.applies("its own", || write(&sealed(KEY)));
+    let snapshot = running.live.current();
+    let entry = &snapshot.s3_keys["AQDTX4T2Q7MZP3R6L5NC"];
+    assert_eq!(entry.key.material, Material::Hmac(Secret::new(*b"CANARY")));
+    assert!(!format!("{snapshot:?}").contains("CANARY"));
+}
+
+#[test]
+fn the_last_good_config_starts_where_the_real_one_does_not_check() {
+    let base = tempfile::tempdir().unwrap();
+    let dir = base.path().join("config");
+    fill(&dir, &base.path().join("state"));
+    fs::write(dir.join("keys.d/k.toml"), key("one")).unwrap();
+    let env = |name: &str| (name == "KEY").then(|| Secret::new(*b"secret"));
+    let start = |fallback| {
+        let metrics = Arc::new(Metrics::new());
+        Live::start_with(&dir, Options { fallback }, metrics, now, env)
+    };
+    drop(start(Fallback::LastGood).unwrap());
+    fs::write(dir.join("conf.d/a.toml"), "[[s3]]\n").unwrap();
+    assert!(start(Fallback::Refuse).is_err());
+    let live = start(Fallback::LastGood).unwrap();
+    assert_eq!(live.load().s3_keys.len(), 1);
+    assert!(matches!(
+        live.reload(Trigger::Poll),
+        ReloadOutcome::Failed(_)
+    ));
+    live.revoke(KEY.parse().unwrap()).unwrap();
+    drop(live);
+    let live = start(Fallback::LastGood).unwrap();
+    assert!(live.load().s3_keys.is_empty());
+    fs::write(dir.join("conf.d/a.toml"), part(2)).unwrap();
+    assert!(matches!(
+        live.reload(Trigger::Poll),
+        ReloadOutcome::Applied { .. }
+    ));
 }

@@ -56,7 +56,7 @@ pub(super) fn check<'s>(
 struct Uniques<'s> {
     ids: Unique<'s, uuid::Uuid>,
     public: Unique<'s, &'s str>,
-    digests: Unique<'s, &'s str>,
+    digests: Unique<'s, String>,
 }
 
 fn opens<'s>(
@@ -178,7 +178,7 @@ fn ai<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>) {
             let message = "`secret_sha256` is not `sha256:` and 64 hex digits";
             cx.error(document, "E042", digest.span(), message);
         }
-        let text = digest.get_ref().as_str();
+        let text = digest.get_ref().to_ascii_lowercase();
         uniques.digests.insert(cx, document, text, digest.span());
     } else {
         let message = "an AI key needs its `secret_sha256`";
