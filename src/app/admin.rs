@@ -1,5 +1,6 @@
 //! What the admin API is told of the rest of the process.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -8,10 +9,15 @@ use serde_json::{Map, Value};
 use super::BUILD;
 use crate::admin::{AdminState, Callbacks};
 use crate::config::live::Live;
+use crate::config::snapshot::Snapshot;
 use crate::config::store::KeyStore;
 use crate::error::Error;
+use crate::keys::Family;
+use crate::policy::route::Repository;
+use crate::proxy::clock;
 use crate::proxy::engine::Engine;
 use crate::telemetry::audit::Audit;
+use crate::telemetry::labels::{KeyFamily, KeyState};
 
 /// Composes the admin API, and clears away what a writer that was cut off left behind.
 pub(super) fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Arc<AdminState> {
@@ -54,7 +60,39 @@ fn render(engine: &Engine) -> String {
         .metrics
         .config
         .in_use(snapshot.generation, &snapshot.hash);
+    for repository in &snapshot.repositories {
+        count_keys(&snapshot, repository);
+    }
     engine.metrics.render()
+}
+
+/// Counts a repository's keys by whether they work now.
+fn count_keys(snapshot: &Snapshot, repository: &Repository) {
+    let now = clock::now();
+    let all = snapshot.s3_keys.values().chain(snapshot.ai_keys.values());
+    let of_repository = all.filter(|entry| entry.repository.id == repository.id);
+    let mut counts: HashMap<(KeyFamily, KeyState), usize> = HashMap::new();
+    for entry in of_repository {
+        let key = &entry.key;
+        let family = match key.family {
+            Family::Storage => KeyFamily::Storage,
+            Family::Ai => KeyFamily::Ai,
+        };
+        let state = if key.disabled {
+            KeyState::Disabled
+        } else if key.check_active(now).is_err() {
+            KeyState::Expired
+        } else {
+            KeyState::Active
+        };
+        *counts.entry((family, state)).or_default() += 1;
+    }
+    for family in [KeyFamily::Storage, KeyFamily::Ai] {
+        for state in [KeyState::Active, KeyState::Expired, KeyState::Disabled] {
+            let count = counts.get(&(family, state)).copied().unwrap_or_default();
+            repository.meters.set_keys(family, state, count);
+        }
+    }
 }
 
 fn describe(engine: &Engine) -> Map<String, Value> {

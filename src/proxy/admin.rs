@@ -91,7 +91,7 @@ async fn answer(engine: &Engine, session: &mut ServerSession, arrived: &Arrived)
         target: target.to_owned(),
         headers,
         body,
-        peer: arrived.peer_ip(),
+        peer: arrived.peer,
         request_id: arrived.id.to_string(),
         now: arrived.now,
     };

@@ -96,7 +96,7 @@ async fn run(
     record.op = Op::from_name(op.label());
     let KeyEntry { key, repository } = &entry;
     record.identified(key, repository);
-    authorize::check_use(key, arrived.peer_ip(), arrived.now)?;
+    authorize::check_use(key, arrived.peer, arrived.now)?;
     key.touch(arrived.now);
     let _entered = repository
         .limiter

@@ -12,8 +12,12 @@ use dashmap::DashMap;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::tls::CaType;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
 
 use crate::error::{Error, Kind, Result};
@@ -124,9 +128,10 @@ impl Dialer {
         }
         match resolve(resource).await {
             Ok(addresses) => {
+                let roots = roots(resource).await?;
                 let list = addresses
                     .iter()
-                    .map(|address| peer(resource, *address))
+                    .map(|address| peer(resource, *address, roots.as_ref()))
                     .collect();
                 let resolved_at = Instant::now();
                 let peers = Arc::new(Peers {
@@ -154,7 +159,7 @@ impl Default for Dialer {
     }
 }
 
-fn peer(resource: &Resource, address: SocketAddr) -> HttpPeer {
+fn peer(resource: &Resource, address: SocketAddr, roots: Option<&Arc<CaType>>) -> HttpPeer {
     let origin = &resource.origin;
     let sni = if origin.tls {
         origin.host.to_string()
@@ -168,7 +173,27 @@ fn peer(resource: &Resource, address: SocketAddr) -> HttpPeer {
     peer.options.read_timeout = Some(timeouts.first_byte);
     peer.options.write_timeout = Some(timeouts.idle);
     peer.options.idle_timeout = Some(timeouts.pool_idle);
+    peer.options.ca = roots.map(Arc::clone);
     peer
+}
+
+/// The resource's own roots, where it has some.
+async fn roots(resource: &Resource) -> Result<Option<Arc<CaType>>> {
+    let Some(path) = &resource.origin.ca_file else {
+        return Ok(None);
+    };
+    let unusable = |why: &dyn std::fmt::Display| {
+        Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.")
+            .with_detail(format_args!("ca_file {path}: {why}"))
+    };
+    let pem = tokio::fs::read(&**path)
+        .await
+        .map_err(|error| unusable(&error))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .map(|der| der.map(|der| WrappedX509::new(der.to_vec(), parse_x509)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable(&error))?;
+    Ok(Some(certificates.into()))
 }
 
 async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {

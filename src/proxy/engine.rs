@@ -1,6 +1,6 @@
 //! What every request shares, for the life of the process.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -69,12 +69,7 @@ pub struct Arrived {
     pub trace: Option<TraceParent>,
     pub now: Timestamp,
     pub started: Instant,
-    pub peer: Option<SocketAddr>,
+    /// `None` for a Unix socket.
+    pub peer: Option<IpAddr>,
     pub secure: bool,
-}
-
-impl Arrived {
-    pub fn peer_ip(&self) -> Option<IpAddr> {
-        self.peer.map(|peer| peer.ip())
-    }
 }

@@ -244,7 +244,7 @@ impl Record {
             ttfb: self.head_sent,
             upstream,
             flags: self.flags(),
-            client_ip: arrived.peer_ip(),
+            client_ip: arrived.peer,
             tls: arrived.secure,
             user_agent: text(header::USER_AGENT),
             generation: arrived.snapshot.generation,

@@ -9,13 +9,14 @@
 //! early answers, watching for a client that leaves, hop-by-hop hygiene) is in [`exchange`](super::exchange),
 //! [`upload`](super::upload) and [`relay`](super::relay).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use http::{HeaderMap, Method, Version, header};
+use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
@@ -165,10 +166,7 @@ impl Listener {
             trace: ids::trace(&session.req_header().headers),
             now,
             started: Instant::now(),
-            peer: session
-                .client_addr()
-                .and_then(|address| address.as_inet())
-                .copied(),
+            peer: client_ip(session, &snapshot.trusted_proxies),
             secure: session
                 .digest()
                 .is_some_and(|digest| digest.ssl_digest.is_some()),
@@ -350,6 +348,29 @@ fn without_port(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
+}
+
+/// The client's address: the connection's, or what a trusted proxy says it is. Proxies append, so the list is
+/// read from its end, past the proxies that we trust.
+fn client_ip(session: &ServerSession, trusted: &[IpNet]) -> Option<IpAddr> {
+    let peer = session.client_addr()?.as_inet()?.ip().to_canonical();
+    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
+    if !is_trusted(&peer) {
+        return Some(peer);
+    }
+    let forwarded = session.req_header().headers.get_all("x-forwarded-for");
+    let listed: Vec<IpAddr> = forwarded
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map_while(|ip| ip.trim().parse().ok())
+        .collect();
+    listed
+        .iter()
+        .rev()
+        .find(|ip| !is_trusted(ip))
+        .copied()
+        .or(Some(peer))
 }
 
 fn client_address(stream: &Stream) -> Option<SocketAddr> {

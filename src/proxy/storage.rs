@@ -1,5 +1,7 @@
 //! The S3 front: runs what `pipeline` decides.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::RequestHeader;
@@ -120,7 +122,7 @@ fn identify(session: &ServerSession, arrived: &Arrived) -> Result<Identified> {
         now: arrived.now,
         base_domains: &arrived.snapshot.base_domains,
     };
-    pipeline::identify(&arrived.snapshot, &arrival, arrived.peer_ip())
+    pipeline::identify(&arrived.snapshot, &arrival, arrived.peer)
 }
 
 pub(super) fn is_health_check(head: &RequestHeader) -> bool {
@@ -192,7 +194,8 @@ async fn forward(
         let min_rate = arrived.snapshot.limits.min_body_rate;
         let received_max = received_max(&form);
         let step = Some(Box::new(pipe) as Box<dyn BodyStep>);
-        let body = ClientBody::new(step, expects_continue, min_rate, received_max);
+        let body = ClientBody::new(step, expects_continue, min_rate, received_max)
+            .commit_if(still_valid(engine, record));
         (body, form.verify_before_head())
     });
     if let Some((body, true)) = &mut client_body {
@@ -452,6 +455,24 @@ pub(super) fn location(session: &ServerSession, arrived: &Arrived) -> String {
 pub(super) fn path(session: &ServerSession) -> String {
     let target = String::from_utf8_lossy(session.req_header().raw_path());
     target.split('?').next().unwrap_or_default().to_owned()
+}
+
+/// Whether the key of a request still exists: a revocation stops what has not been committed.
+fn still_valid(
+    engine: &Engine,
+    record: &Record,
+) -> impl Fn() -> Result<()> + Send + Sync + 'static {
+    let live = Arc::clone(&engine.live);
+    let key = record.key.clone();
+    move || {
+        let known = key
+            .as_ref()
+            .is_some_and(|key| live.load().s3_keys.contains_key(&key.key));
+        if known {
+            return Ok(());
+        }
+        Err(Error::new(Kind::KeyInactive, "The access key is not active.").with_detail("revoked"))
+    }
 }
 
 /// Most bytes that a client may send for an upload of this form: its framing is allowed as much as its content,

@@ -28,6 +28,8 @@ const TOO_SLOW: &str = "Your socket connection to the server was not read from o
 pub struct ClientBody {
     /// `None`: bytes pass as they are.
     step: Option<Box<dyn BodyStep>>,
+    /// Asked when all has arrived and before the held tail is released: a key may have been revoked meanwhile.
+    may_commit: Option<Box<dyn Fn() -> Result<()> + Send + Sync>>,
     /// The client waits for `100 Continue`.
     expects_continue: bool,
     /// Bytes a second that the client must keep up after [`RATE_GRACE`]; 0 for no minimum.
@@ -67,6 +69,7 @@ impl ClientBody {
     ) -> Self {
         Self {
             step,
+            may_commit: None,
             expects_continue,
             min_rate,
             started: None,
@@ -77,6 +80,13 @@ impl ClientBody {
             replayable: true,
             ended: false,
         }
+    }
+
+    /// Sets what is asked before the held tail is released.
+    #[must_use]
+    pub fn commit_if(mut self, may: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
+        self.may_commit = Some(Box::new(may));
+        self
     }
 
     /// Whether everything released so far could be sent again.
@@ -117,6 +127,9 @@ impl ClientBody {
     fn advance(&mut self, chunk: Option<Bytes>, out: &mut Chunks) -> Result<()> {
         let Some(chunk) = chunk else {
             self.ended = true;
+            if let Some(may_commit) = &self.may_commit {
+                may_commit()?;
+            }
             return match &mut self.step {
                 Some(step) => step.finish(End::Clean, out),
                 None => Ok(()),
