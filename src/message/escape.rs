@@ -118,7 +118,16 @@ pub fn normalise(
     plus: Plus,
 ) -> Result<(), BadEscape> {
     let mut rest = text;
-    while let Some((decoded, after)) = take(rest, plus)? {
+    loop {
+        // Runs of what stays as it is are most of any text.
+        let run = rest
+            .iter()
+            .position(|&byte| !is_unreserved(byte) && (byte != b'/' || slash == Slash::Encode));
+        let (plain, after) = rest.split_at(run.unwrap_or(rest.len()));
+        out.extend_from_slice(plain);
+        let Some((decoded, after)) = take(after, plus)? else {
+            return Ok(());
+        };
         let keep = is_unreserved(decoded.byte)
             || (decoded.byte == b'/' && !decoded.escaped && slash == Slash::Keep);
         if keep {
@@ -128,7 +137,6 @@ pub fn normalise(
         }
         rest = after;
     }
-    Ok(())
 }
 
 /// Strips an unencoded `prefix` off encoded text.

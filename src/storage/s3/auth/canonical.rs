@@ -93,7 +93,8 @@ pub(super) fn header_start(out: &mut Vec<u8>, name: &str) {
 /// A header's value, trimmed, with runs of spaces made one.
 pub(super) fn header_value(out: &mut Vec<u8>, value: &[u8]) {
     let value = value.trim_ascii();
-    if memchr::memmem::find(value, b"  ").is_none() {
+    // Values are short: preparing a searcher would cost more than looking.
+    if !value.windows(2).any(|pair| pair == b"  ") {
         out.extend_from_slice(value);
         return;
     }
