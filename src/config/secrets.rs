@@ -104,22 +104,29 @@ impl Resolver<'_> {
 
 /// Resolves what needs no master key.
 pub fn unsealed(secret: &SecretRef, references: &References, env: Env) -> Result<Secret, String> {
-    let found = match secret {
-        SecretRef::Env(name) => {
-            env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?
-        }
-        SecretRef::File(path) => without_newline(references.content(Reference::File(path))?),
-        SecretRef::Credential(name) => {
-            without_newline(references.content(Reference::Credential(name))?)
-        }
-        SecretRef::Plain(secret) => secret.clone(),
-        SecretRef::Sealed(_) => return Err("cannot be sealed".into()),
-        SecretRef::Bare => return Err("is not a reference".into()),
+    let found = whole(secret, references, env)?;
+    let found = match secret.reference() {
+        Some(_) => without_newline(&found),
+        None => found,
     };
     if found.is_empty() {
         return Err("is empty".into());
     }
     Ok(found)
+}
+
+/// As [`unsealed`], with files as they are: the last byte of a raw master key may be that of a newline.
+pub fn whole(secret: &SecretRef, references: &References, env: Env) -> Result<Secret, String> {
+    match secret {
+        SecretRef::Env(name) => {
+            env(name).ok_or_else(|| format!("the environment variable {name} is not set"))
+        }
+        SecretRef::File(path) => references.content(Reference::File(path)).cloned(),
+        SecretRef::Credential(name) => references.content(Reference::Credential(name)).cloned(),
+        SecretRef::Plain(secret) => Ok(secret.clone()),
+        SecretRef::Sealed(_) => Err("cannot be sealed".into()),
+        SecretRef::Bare => Err("is not a reference".into()),
+    }
 }
 
 /// Editors end files with a newline that is no part of the secret.

@@ -2,6 +2,8 @@
 
 use serde::de::{self, Deserialize, Deserializer};
 
+use super::diagnostic::nearest;
+
 /// The words are compared without regard to case; the first of each line is the one that is shown.
 macro_rules! words {
     ($($(#[$meta:meta])* $name:ident { $($variant:ident: $first:literal $(| $other:literal)*,)+ })+) => {$(
@@ -34,7 +36,7 @@ macro_rules! words {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 let word = String::deserialize(from)?;
                 Self::parse(&word).ok_or_else(|| {
-                    de::Error::custom(format!("`{word}` is not one of {}", list(Self::WORDS)))
+                    de::Error::custom(refusal(&word, Self::WORDS))
                 })
             }
         }
@@ -115,9 +117,13 @@ words! {
     }
 }
 
-fn list(words: &[&str]) -> String {
+fn refusal(word: &str, words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    quoted.join(", ")
+    let list = quoted.join(", ");
+    match nearest(word, words.iter().copied()) {
+        Some(near) => format!("`{word}` is not one of {list}; did you mean `{near}`?"),
+        None => format!("`{word}` is not one of {list}"),
+    }
 }
 
 #[cfg(test)]

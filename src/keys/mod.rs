@@ -51,7 +51,7 @@ pub enum AiType {
 }
 
 /// What proves the possession of a key.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Material {
     /// An HMAC secret (S3, Azure), opened from its sealed form at load.
     Hmac(Secret),

@@ -23,7 +23,7 @@ use super::check::{At, Checked};
 use super::diagnostic::Problem;
 use super::model;
 use super::parse::Document;
-use super::secrets::{Env, Resolver, SecretRef, unsealed};
+use super::secrets::{Env, Resolver, SecretRef, whole};
 use super::snapshot::{KeyEntry, Snapshot};
 use super::source::SourceSet;
 use super::words::{AccessWord, AiTypeWord, FamilyWord};
@@ -174,7 +174,7 @@ fn masters(
     let mut written = Vec::new();
     let secrets = checked.root.written.secrets.iter();
     for master in secrets.flat_map(|secrets| &secrets.master) {
-        match unsealed(master.source.get_ref(), &set.references, inputs.env) {
+        match whole(master.source.get_ref(), &set.references, inputs.env) {
             Ok(secret) => written.push((master.id.get_ref().clone(), secret)),
             Err(error) => problems.push(problem(document, "E050", &master.source, &error)),
         }
@@ -280,10 +280,12 @@ impl Cx<'_> {
                 ..before.clone()
             });
         }
-        let Some(material) = self.material(at, repository) else {
-            // Fails closed only where nothing is known: a key that worked goes on as it was.
-            return before.cloned();
-        };
+        // A secret that cannot be had any more is the one it was, so that a lost master key stops no key that
+        // works; whatever else the file says of the key holds at once.
+        let material = self.material(at, repository).or_else(|| {
+            let before = before.filter(|before| before.repository == repository)?;
+            Some(before.key.material.clone())
+        })?;
         let key = Arc::new(key_of(written, material));
         let key = match before {
             Some(before)
