@@ -152,7 +152,8 @@ fn hash_takes_one_line_and_refuses_what_can_be_guessed() {
         let given = [token, end.as_bytes()].concat();
         assert_eq!(run("hash", &given).out, expected);
     }
-    for bad in [&b""[..], b"\n", b"short", &[b'x'; 40_000]] {
+    let long = vec![b'x'; 40_000];
+    for bad in [&b""[..], b"\n", b"short", &long] {
         let ran = run("hash", bad);
         assert!(ran.is(1) && ran.out.is_empty());
     }
@@ -279,6 +280,26 @@ fn a_running_server_sees_what_the_command_line_did() {
         &format!("key revoke {}", made["id"].as_str().unwrap()),
     );
     live.reload(live::Trigger::Watch);
+    assert!(live.current().s3_keys.is_empty());
+}
+
+#[test]
+fn a_revocation_does_not_wait_for_a_valid_config() {
+    let fixture = Fixture::new();
+    let live = fixture.live();
+    let made = on(&fixture, "key create --repository prod --name ci --json");
+    let made: Value = serde_json::from_str(&made.out).unwrap();
+    live.reload(live::Trigger::Watch);
+    assert_eq!(live.current().s3_keys.len(), 1);
+    fixture.write("conf.d/broken.toml", "[[s3]\n");
+    let id = made["id"].as_str().unwrap();
+    let ran = on(&fixture, &format!("key revoke {id}"));
+    assert!(
+        ran.is(1) && ran.err.contains("the key is revoked"),
+        "{}",
+        ran.err
+    );
+    live.reload(live::Trigger::Poll);
     assert!(live.current().s3_keys.is_empty());
 }
 

@@ -26,7 +26,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::diagnostic::Report;
-use super::live::{Live, Prepared, ReloadOutcome, Trigger, Writer};
+use super::live::{self, Live, Prepared, ReloadOutcome, Trigger, Writer};
 use super::snapshot::{KeyEntry, Snapshot};
 use super::source::Overlay;
 use crate::keys::generate::{self, Generated};
@@ -46,6 +46,11 @@ const KEYS_DIR: &str = "keys.d";
 
 /// Fills a buffer with random bytes.
 pub type Random = fn(&mut [u8]) -> io::Result<()>;
+
+/// Revokes a key while the config cannot be loaded. Its secret stays in its file until it can.
+pub fn revoke_unloaded(dir: &Path, id: Uuid, now: Timestamp) -> io::Result<()> {
+    disk::adopt(&live::revoke_in(dir, id, now)?)
+}
 
 /// Random bytes of the operating system.
 pub fn os_random(bytes: &mut [u8]) -> io::Result<()> {
@@ -298,7 +303,11 @@ impl KeyStore {
             )
         };
         let intended = self.intend(&record, caller)?;
-        if let Err(source) = self.live.revoke(which.id) {
+        let revoked = self
+            .live
+            .revoke(which.id)
+            .and_then(|()| disk::adopt(self.live.revoked_path()));
+        if let Err(source) = revoked {
             self.close(&record, caller, intended, Outcome::Failed("DEGRADED"));
             return Err(degraded("cannot write revoked.ids")(source));
         }
