@@ -4,17 +4,20 @@
 //! content changed, so that a look at 100,000 unchanged key files costs their `stat` calls. The set has one hash
 //! over the names and contents of everything, files that secrets live in included: equal hash, nothing to do.
 
+mod find;
+
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use self::find::{Found, MANAGED, PARTS, Stat, find, follow, role_of, unreadable};
 use super::diagnostic::{Place, Problem, Severity};
 use super::model::Reference;
 use super::parse::{self, Document, Role};
@@ -26,14 +29,11 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of one referenced file (secret, certificate chain, CA bundle).
 const REFERENCE_BYTES_MAX: u64 = 4 << 20;
 
-/// Files of one set: stops a directory that something else fills from filling memory.
-const FILES_MAX: usize = 250_000;
+/// Fewer files are not worth a thread.
+const FILES_A_THREAD_MIN: usize = 16;
 
 /// Times that the set is read over because it moved meanwhile.
 const READS_MAX: usize = 5;
-
-/// Metadata younger than this does not prove that content is unchanged: a second write may carry the same time.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 /// A whole config, read at one moment.
 #[derive(Debug)]
@@ -95,41 +95,11 @@ struct KeptReference {
     content: Result<Secret, Box<str>>,
 }
 
-/// Metadata that changes when the content does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stat {
-    fn of(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        }
-    }
-
-    /// Whether enough time has passed since the last change for a further one to show.
-    fn is_settled(&self, now: Timestamp) -> bool {
-        let newest = self.modified.0.max(self.changed.0);
-        let settled_after = i64::try_from(SETTLED_AFTER.as_secs()).unwrap_or(i64::MAX);
-        now.as_second().saturating_sub(newest) > settled_after
-    }
-}
-
-/// A file of the set, found but not read.
-struct Found {
-    path: PathBuf,
-    role: Role,
-    is_link: bool,
-    stat: io::Result<Stat>,
+/// What reading a file again gave.
+enum Reread {
+    /// The content that is known, under other metadata.
+    Same(Option<Stat>),
+    Replaced(Kept),
 }
 
 impl Loader {
@@ -154,10 +124,10 @@ impl Loader {
 
     /// Reads the set, over and over while it moves.
     pub fn read(&mut self, now: Timestamp) -> SourceSet {
-        let mut found = self.find();
+        let mut found = find(&self.dir);
         for _ in 0..READS_MAX {
             self.refresh(&found.files, now);
-            let again = self.find();
+            let again = find(&self.dir);
             let still =
                 found.files.len() == again.files.len()
                     && found.files.iter().zip(&again.files).all(|(a, b)| {
@@ -188,7 +158,7 @@ impl Loader {
 
     /// The set as it would be with `overlays`, without remembering them.
     pub fn read_with(&mut self, overlays: &[Overlay<'_>], now: Timestamp) -> SourceSet {
-        let found = self.find();
+        let found = find(&self.dir);
         self.refresh(&found.files, now);
         let mut kept: Vec<(PathBuf, Kept)> = found
             .files
@@ -207,37 +177,58 @@ impl Loader {
         self.assemble(&kept, found.problems, now)
     }
 
-    /// Reads what changed of `found`.
+    /// Reads what changed of `found`, on all cores where it is much.
     fn refresh(&mut self, found: &[Found], now: Timestamp) {
-        for file in found {
-            let known = self.files.get(&file.path);
-            let stat = file.stat.as_ref().ok().copied();
-            if let Some(known) = known
-                && known.stat.is_some()
-                && known.stat == stat
-                && stat.is_some_and(|stat| stat.is_settled(now))
-            {
-                continue;
-            }
-            let content = read_bounded(&file.path, FILE_BYTES_MAX);
-            let unchanged = known.is_some_and(|known| {
-                known.document.is_some()
-                    && content
-                        .as_ref()
-                        .is_ok_and(|(bytes, _)| digest(bytes) == known.hash)
-            });
-            let stat = content.as_ref().ok().map(|(_, stat)| *stat);
-            if unchanged {
-                if let Some(known) = self.files.get_mut(&file.path) {
-                    known.stat = stat;
+        let stale: Vec<&Found> = found
+            .iter()
+            .filter(|file| !self.is_fresh(file, now))
+            .collect();
+        let files = &self.files;
+        let reread = |chunk: &[&Found]| -> Vec<(PathBuf, Reread)> {
+            chunk
+                .iter()
+                .map(|file| (file.path.clone(), reread(file, files.get(&file.path))))
+                .collect()
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let chunk = stale.len().div_ceil(threads).max(FILES_A_THREAD_MIN);
+        let results: Vec<(PathBuf, Reread)> = if stale.len() <= chunk {
+            reread(&stale)
+        } else {
+            thread::scope(|scope| {
+                let running: Vec<_> = stale
+                    .chunks(chunk)
+                    .map(|chunk| scope.spawn(move || reread(chunk)))
+                    .collect();
+                running
+                    .into_iter()
+                    .flat_map(|thread| match thread.join() {
+                        Ok(results) => results,
+                        Err(panic) => std::panic::resume_unwind(panic),
+                    })
+                    .collect()
+            })
+        };
+        for (path, result) in results {
+            match result {
+                Reread::Replaced(kept) => {
+                    self.files.insert(path, kept);
                 }
-                continue;
+                Reread::Same(stat) => {
+                    if let Some(kept) = self.files.get_mut(&path) {
+                        kept.stat = stat;
+                    }
+                }
             }
-            let last_good = known.and_then(|known| known.last_good.clone());
-            let content = content.map(|(bytes, _)| bytes);
-            let kept = parse_file(&file.path, file.role, stat, content, last_good);
-            self.files.insert(file.path.clone(), kept);
         }
+    }
+
+    /// Whether a file's metadata proves that it is as it was read.
+    fn is_fresh(&self, file: &Found, now: Timestamp) -> bool {
+        let stat = file.stat.as_ref().ok();
+        self.files.get(&file.path).is_some_and(|known| {
+            known.stat.as_ref() == stat && stat.is_some_and(|stat| stat.is_settled(now))
+        })
     }
 
     fn assemble(
@@ -362,119 +353,19 @@ impl References {
     }
 }
 
-/// The directories under the config directory, and what their files are.
-const PARTS: &[(&str, Role)] = &[
-    ("conf.d", Role::Part),
-    ("keys.d", Role::Keys),
-    ("managed.d", Role::Part),
-];
-
-/// Directories that hold one file for each object made by the admin API.
-const MANAGED: &[&str] = &["managed.d/repositories", "managed.d/resources"];
-
-/// What a file is by its place, `None` if it is no part of the set.
-fn role_of(dir: &Path, path: &Path) -> Option<Role> {
-    let name = path.strip_prefix(dir).ok()?;
-    if name == Path::new("aqueduct.toml") {
-        return Some(Role::Root);
+fn reread(file: &Found, known: Option<&Kept>) -> Reread {
+    let content = read_bounded(&file.path, FILE_BYTES_MAX);
+    let stat = content.as_ref().ok().map(|(_, stat)| *stat);
+    let content = content.map(|(bytes, _)| bytes);
+    let is_same = known.is_some_and(|known| {
+        let hash = content.as_ref().map(|bytes| digest(bytes));
+        known.document.is_some() && hash.is_ok_and(|hash| hash == known.hash)
+    });
+    if is_same {
+        return Reread::Same(stat);
     }
-    let first = name.components().next()?;
-    PARTS
-        .iter()
-        .find(|(part, _)| first.as_os_str() == *part)
-        .map(|(_, role)| *role)
-}
-
-struct Listing {
-    files: Vec<Found>,
-    problems: Vec<Problem>,
-}
-
-impl Loader {
-    fn find(&self) -> Listing {
-        let mut listing = Listing {
-            files: Vec::new(),
-            problems: Vec::new(),
-        };
-        let root = self.dir.join("aqueduct.toml");
-        match fs::metadata(&root) {
-            Ok(meta) => listing.files.push(Found {
-                is_link: root.is_symlink(),
-                path: root,
-                role: Role::Root,
-                stat: Ok(Stat::of(&meta)),
-            }),
-            Err(error) => listing
-                .problems
-                .push(unreadable(&root, Severity::Error, &error)),
-        }
-        for (name, role) in PARTS {
-            listing.directory(&self.dir.join(name), *role);
-        }
-        for name in MANAGED {
-            listing.directory(&self.dir.join(name), Role::Part);
-        }
-        listing.files.sort_by(|a, b| a.path.cmp(&b.path));
-        if listing.files.len() > FILES_MAX {
-            listing.files.truncate(FILES_MAX);
-            listing.problems.push(Problem::new(
-                Severity::Error,
-                "E007",
-                Place::file(&self.dir),
-                format!("more than {FILES_MAX} files"),
-            ));
-        }
-        listing
-    }
-}
-
-impl Listing {
-    fn directory(&mut self, dir: &Path, role: Role) {
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
-                self.problems.push(unreadable(dir, Severity::Error, &error));
-                return;
-            }
-        };
-        for entry in entries {
-            let (path, kind) = match entry {
-                Ok(entry) => (entry.path(), entry.file_type()),
-                Err(error) => {
-                    self.problems.push(unreadable(dir, Severity::Error, &error));
-                    continue;
-                }
-            };
-            if is_ignored(&path) {
-                continue;
-            }
-            let stat = fs::metadata(&path);
-            if stat.as_ref().is_ok_and(Metadata::is_dir) {
-                continue;
-            }
-            self.files.push(Found {
-                path,
-                role,
-                is_link: kind.is_ok_and(|kind| kind.is_symlink()),
-                stat: stat.map(|meta| Stat::of(&meta)),
-            });
-            if self.files.len() > FILES_MAX {
-                return;
-            }
-        }
-    }
-}
-
-/// Editors' and tools' leftovers, and whatever is not TOML.
-fn is_ignored(path: &Path) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return true;
-    };
-    path.extension().is_none_or(|extension| extension != "toml")
-        || name.starts_with(['.', '#'])
-        || name.contains(".tmp")
-        || name.contains('~')
+    let last_good = known.and_then(|known| known.last_good.clone());
+    Reread::Replaced(parse_file(&file.path, file.role, stat, content, last_good))
 }
 
 fn parse_file(
@@ -522,15 +413,6 @@ fn parse_file(
     }
 }
 
-fn unreadable(path: &Path, severity: Severity, error: &io::Error) -> Problem {
-    Problem::new(
-        severity,
-        "E007",
-        Place::file(path),
-        format!("cannot be read: {error}"),
-    )
-}
-
 /// Reads a file and the metadata that goes with what was read.
 fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Stat)> {
     let file = fs::File::open(path)?;
@@ -544,32 +426,6 @@ fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Stat)> {
         return Err(io::Error::other(format!("larger than {bytes_max} bytes")));
     }
     Ok((bytes, Stat::of(&meta)))
-}
-
-/// Adds the directories of `path` and of every hop, if it or a directory above it is a symbolic link.
-fn follow(path: &Path, dirs: &mut Vec<PathBuf>) {
-    /// As the kernel has it.
-    const HOPS_MAX: usize = 40;
-    let mut at = path.to_owned();
-    for _ in 0..HOPS_MAX {
-        let Some(parent) = at.parent().map(Path::to_owned) else {
-            return;
-        };
-        // The innermost link on the way: the path itself, or a directory above it.
-        let link = at
-            .ancestors()
-            .find_map(|step| Some((step.to_owned(), fs::read_link(step).ok()?)));
-        dirs.push(parent);
-        let Some((step, target)) = link else { return };
-        let Some(above) = step.parent() else { return };
-        dirs.push(above.to_owned());
-        let rest = at.strip_prefix(&step).map(Path::to_owned);
-        let target = above.join(target);
-        at = match rest {
-            Ok(rest) if !rest.as_os_str().is_empty() => target.join(rest),
-            Ok(_) | Err(_) => target,
-        };
-    }
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {
