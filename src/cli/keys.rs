@@ -11,7 +11,7 @@ use super::{AccessArg, AiTypeArg, CreateKey, Failed, Streams, load};
 use crate::config::live::Live;
 use crate::config::store::{
     Caller, Deleted, KeyRef, KeyStore, NewKey, NewKind, RepositoryRef, StoreError, access_word,
-    ai_type_word, os_random,
+    ai_type_word, os_random, revoke_unloaded,
 };
 use crate::keys::{Access, AiType, Family};
 use crate::telemetry::audit::{Actor, Audit};
@@ -127,7 +127,18 @@ pub(super) fn revoke(
     now: fn() -> Timestamp,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failed> {
-    let live = load(dir, now)?;
+    let live = match load(dir, now) {
+        Ok(live) => live,
+        // A revocation does not wait for somebody to mend the config.
+        Err(Failed::Config(report)) => {
+            revoke_unloaded(dir, id, now())?;
+            write!(streams.stderr, "{report}")?;
+            let message = "the key is revoked; because the config is not valid, its secret was \
+                           not erased from its file, and nobody checked that it was a key's id";
+            return Err(Failed::because(message));
+        }
+        Err(failed) => return Err(failed),
+    };
     let which = KeyRef {
         id,
         repository: None,

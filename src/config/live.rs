@@ -278,6 +278,11 @@ impl Live {
         Ok(())
     }
 
+    /// The file that [`Live::revoke`] appends to.
+    pub fn revoked_path(&self) -> &Path {
+        self.revoked.path()
+    }
+
     /// Waits for the right to change the config.
     pub fn writer(&self) -> Writer<'_> {
         Writer {
@@ -507,6 +512,14 @@ pub fn check_dir_with(dir: &Path, secrets: SecretsMode, now: Timestamp, env: Env
             }
         }
     }
+}
+
+/// Makes a key useless whatever the state of the config; a running server learns it with its next look.
+pub fn revoke_in(dir: &Path, id: Uuid, now: Timestamp) -> io::Result<PathBuf> {
+    let set = Loader::new(dir, credentials(process_env)).read(now);
+    let revoked = Revoked::open(&state_dir(&set))?;
+    revoked.add(id)?;
+    Ok(revoked.path().to_owned())
 }
 
 /// The master keys of a config directory, whatever else is wrong with it: sealing comes before the config is whole.

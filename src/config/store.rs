@@ -12,6 +12,7 @@
 mod disk;
 mod edit;
 mod find;
+mod make;
 mod request;
 mod rules;
 
@@ -26,14 +27,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::diagnostic::Report;
-use super::live::{Live, Prepared, ReloadOutcome, Trigger, Writer};
+use super::live::{self, Live, Prepared, ReloadOutcome, Trigger, Writer};
 use super::snapshot::{KeyEntry, Snapshot};
 use super::source::Overlay;
-use crate::keys::generate::{self, Generated};
-use crate::keys::seal::Aad;
-use crate::keys::{Family, Key, file, hash};
-use crate::policy::route::Repository;
-use crate::protocol::Protocol;
+use crate::keys::{Family, Key, file};
 use crate::secret::Secret;
 use crate::telemetry::audit::{Audit, Outcome, Record};
 use edit::EditError;
@@ -46,6 +43,11 @@ const KEYS_DIR: &str = "keys.d";
 
 /// Fills a buffer with random bytes.
 pub type Random = fn(&mut [u8]) -> io::Result<()>;
+
+/// Revokes a key while the config cannot be loaded. Its secret stays in its file until it can.
+pub fn revoke_unloaded(dir: &Path, id: Uuid, now: Timestamp) -> io::Result<()> {
+    disk::adopt(&live::revoke_in(dir, id, now)?)
+}
 
 /// Random bytes of the operating system.
 pub fn os_random(bytes: &mut [u8]) -> io::Result<()> {
@@ -204,7 +206,7 @@ impl KeyStore {
         let repository = rules::find_repository(&snapshot, repository)?;
         let id = uuid::Builder::from_random_bytes(self.entropy()?).into_uuid();
         let made = self.generate(new, repository, id)?;
-        let text = file::with_checksum(&render(new, repository, id, &made, caller));
+        let text = file::with_checksum(&make::render(new, repository, id, &made, caller));
         let path = self.new_path(&repository.name, id)?;
         let file = self.relative(&path);
         let change = Change {
@@ -298,7 +300,11 @@ impl KeyStore {
             )
         };
         let intended = self.intend(&record, caller)?;
-        if let Err(source) = self.live.revoke(which.id) {
+        let revoked = self
+            .live
+            .revoke(which.id)
+            .and_then(|()| disk::adopt(self.live.revoked_path()));
+        if let Err(source) = revoked {
             self.close(&record, caller, intended, Outcome::Failed("DEGRADED"));
             return Err(degraded("cannot write revoked.ids")(source));
         }
@@ -438,53 +444,6 @@ impl KeyStore {
         Ok(bytes)
     }
 
-    /// A new key, and what is kept of it.
-    fn generate(
-        &self,
-        new: &NewKey,
-        repository: &Repository,
-        id: Uuid,
-    ) -> Result<Made, StoreError> {
-        match new.kind {
-            NewKind::Storage { .. } => {
-                let Some(endpoint) = &repository.storage else {
-                    return Err(invalid("the repository has no storage endpoint"));
-                };
-                if endpoint.protocol != Protocol::S3 {
-                    let what = "keys of GCS and Azure endpoints are not made by this version";
-                    return Err(StoreError::Unsupported(what.into()));
-                }
-                let shown = generate::s3_key(&self.entropy()?);
-                let aad = Aad::Key {
-                    repository: repository.id,
-                    key: id,
-                };
-                let sealed = self
-                    .live
-                    .masters()
-                    .seal(aad, shown.secret.expose(), self.entropy()?)
-                    .map_err(|error| invalid(format!("cannot seal the secret: {error}")))?;
-                Ok(Made {
-                    shown,
-                    field: "secret",
-                    at_rest: sealed,
-                })
-            }
-            NewKind::Ai { .. } => {
-                if repository.ai.is_none() {
-                    return Err(invalid("the repository has no AI endpoint"));
-                }
-                let shown = generate::ai_key(&self.entropy()?);
-                let digest = hash::format(&hash::sha256(shown.secret.expose()));
-                Ok(Made {
-                    shown,
-                    field: "secret_sha256",
-                    at_rest: digest,
-                })
-            }
-        }
-    }
-
     /// Where a new key's file goes.
     fn new_path(&self, repository: &str, id: Uuid) -> Result<PathBuf, StoreError> {
         let dir = self.live.dir().join(KEYS_DIR);
@@ -546,51 +505,6 @@ struct Change<'a> {
     target: &'a Path,
     text: &'a str,
     record: Record,
-}
-
-/// A new key with the field and the text that keep it at rest.
-struct Made {
-    shown: Generated,
-    field: &'static str,
-    at_rest: String,
-}
-
-fn render(new: &NewKey, repository: &Repository, id: Uuid, made: &Made, caller: &Caller) -> String {
-    let (family, access, write_only) = match new.kind {
-        NewKind::Storage { access, write_only } => {
-            ("storage", Some(access_word(access)), write_only)
-        }
-        NewKind::Ai { .. } => ("ai", None, false),
-    };
-    let (ai_type, restrict_to_type) = match new.kind {
-        NewKind::Storage { .. } => (None, false),
-        NewKind::Ai {
-            ai_type,
-            restrict_to_type,
-        } => (Some(ai_type_word(ai_type)), restrict_to_type),
-    };
-    edit::key_file(&edit::KeyEntry {
-        id,
-        repository: &repository.name,
-        family,
-        name: &new.name,
-        access,
-        write_only,
-        key: &made.shown.key,
-        secret: (made.field, &made.at_rest),
-        ai_type,
-        restrict_to_type,
-        created_at: caller.now,
-        created_by: &caller.actor.name,
-        not_before: new.not_before,
-        expires_at: new.expires_at,
-        lists: [
-            ("allow_ips", &new.allow_ips),
-            ("allow_buckets", &new.allow_buckets),
-            ("allow_prefixes", &new.allow_prefixes),
-            ("models", &new.models),
-        ],
-    })
 }
 
 /// The whole set with `text` in `path`, if it is good.

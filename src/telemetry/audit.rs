@@ -8,13 +8,13 @@
 //!
 //! Never a secret: `before` and `after` hold what the caller listed field by field.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -129,12 +129,7 @@ impl Audit {
         outcome: Outcome<'_>,
         intended: Option<u64>,
     ) -> io::Result<u64> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&self.path)?;
+        let mut file = self.open()?;
         flock(&file, FlockOperation::LockExclusive)?;
         let tail = Tail::read(&mut file)?;
         let (outcome, reason) = match outcome {
@@ -175,6 +170,34 @@ impl Audit {
         file.write_all(&bytes)?;
         file.sync_data()?;
         Ok(seq)
+    }
+}
+
+impl Audit {
+    fn open(&self) -> io::Result<File> {
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&self.path)
+        };
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        // What root's command line makes first, the service must be able to write after.
+        let (own, dir) = (file.metadata()?, fs::metadata(dir)?);
+        if own.len() == 0 && own.uid() != dir.uid() && rustix::process::geteuid().is_root() {
+            let (owner, group) = (Uid::from_raw(dir.uid()), Gid::from_raw(dir.gid()));
+            fchown(&file, Some(owner), Some(group))?;
+        }
+        Ok(file)
     }
 }
 

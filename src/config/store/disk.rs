@@ -119,6 +119,12 @@ fn give(file: &File, like: &fs::Metadata) -> io::Result<()> {
     Err(io::ErrorKind::PermissionDenied.into())
 }
 
+/// Gives a file that root made to the owner of its directory.
+pub(super) fn adopt(path: &Path) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidFilename)?;
+    give(&File::open(path)?, &fs::metadata(parent)?)
+}
+
 /// Makes a directory that only its owner can read, if it is not there.
 pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {

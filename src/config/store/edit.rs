@@ -171,7 +171,7 @@ pub(super) fn add_token(text: &str, token: &NewToken<'_>) -> Result<String, Edit
         }
         Item::None | Item::Table(_) | Item::Value(_) => return Err(EditError::Form("admin.token")),
     }
-    Ok(document.to_string())
+    Ok(as_before(&document, text))
 }
 
 /// The lines of an admin token, for a person to add.
@@ -218,7 +218,21 @@ fn edit(
         Some(_) | None => return Err(EditError::NotFound),
     };
     change(table)?;
-    Ok(document.to_string())
+    Ok(as_before(&document, text))
+}
+
+/// The document with the line ends and the byte order mark that its text had: parsing drops both.
+fn as_before(document: &DocumentMut, before: &str) -> String {
+    const MARK: char = '\u{feff}';
+    let mut text = document.to_string();
+    let ends = before.matches('\n').count();
+    if ends > 0 && before.matches("\r\n").count() == ends {
+        text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    }
+    if before.starts_with(MARK) && !text.starts_with(MARK) {
+        text.insert(0, MARK);
+    }
+    text
 }
 
 fn has_id(table: &dyn TableLike, id: Uuid) -> bool {
@@ -341,6 +355,22 @@ name="assets"   # odd   spacing
         );
         assert_eq!(changed.unwrap(), text.replace("\"a\"", "\"b\""));
         assert_eq!(find(text, ID), Ok(Some(1)));
+    }
+
+    #[test]
+    fn line_ends_and_byte_order_mark_stay_as_they_were() {
+        let text = format!("\u{feff}{}", HUMAN.replace('\n', "\r\n"));
+        let changed = change(
+            &text,
+            ID,
+            Change {
+                name: Some("new"),
+                ..Change::default()
+            },
+        );
+        assert_eq!(changed.unwrap(), text.replace("\"CI Bot\"", "\"new\""));
+        let erased = erase(&text, ID, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(erased.matches('\n').count(), erased.matches("\r\n").count());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::tests_support::{CANARIES, Fixture, REPOSITORIES, REPOSITORY, caller, now};
 use super::*;
-use crate::keys::{Access, AiType, Material, file};
+use crate::keys::{Access, AiType, Material, file, hash};
 
 const PROD: RepositoryRef<'static> = RepositoryRef::Name("prod");
 
@@ -488,4 +488,31 @@ fn a_write_that_fails_is_on_record_and_changes_nothing() {
     let deleted = store.delete(&by_id(made.id), &caller());
     assert!(matches!(deleted, Err(StoreError::Degraded { .. })));
     assert_eq!(live.current().s3_keys.len(), 1);
+}
+
+#[test]
+fn what_root_writes_belongs_to_the_service() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let service = 12_345;
+    let fixture = Fixture::new();
+    for path in [fixture.dir().join("keys.d"), fixture.state()] {
+        chown(path, Some(service), Some(service)).unwrap();
+    }
+    let live = fixture.live();
+    let store = fixture.store(&live);
+    let made = store
+        .create(PROD, &storage(Access::Read), &caller())
+        .unwrap();
+    store.delete(&by_id(made.id), &caller()).unwrap();
+    for path in [
+        fixture.dir().join(made.file),
+        fixture.state().join("audit.log"),
+        fixture.state().join("revoked.ids"),
+    ] {
+        let owner = fs::metadata(&path).unwrap().uid();
+        assert_eq!(owner, service, "{}", path.display());
+    }
 }

@@ -110,10 +110,11 @@ impl Fixture {
         );
         for role in ["admin", "operator", "viewer", "metrics"] {
             let digest = hash::format(&hash::sha256(token(role).as_bytes()));
-            text += &format!(
+            let table = format!(
                 "[[admin.token]]\nname = \"{role}-token\"   # for tests\nrole = \"{role}\"\n\
                  token_sha256 = \"{digest}\"\n\n"
             );
+            text.push_str(&table);
         }
         text
     }
