@@ -62,11 +62,11 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         part: "storage",
-        may: &["policy", "keys", "message"],
+        may: &["policy", "keys", "message", "telemetry"],
     },
     Layer {
         part: "ai",
-        may: &["policy", "keys", "message"],
+        may: &["policy", "keys", "message", "telemetry"],
     },
     Layer {
         part: "config",
@@ -89,6 +89,8 @@ const LAYERS: &[Layer] = &[
         may: &[
             "pipeline",
             "config::snapshot",
+            // The handle that gives a request its snapshot.
+            "config::live",
             "storage",
             "ai",
             "policy",
@@ -111,7 +113,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         part: "cli",
-        may: &["app", "config", "demo", "keys"],
+        may: &["app", "config", "demo", "keys", "telemetry"],
     },
 ];
 
