@@ -26,7 +26,7 @@ use crate::keys::{generate, hash};
 use crate::telemetry::metrics::Metrics;
 
 /// `EX_CONFIG` of sysexits: what a service manager should not restart into.
-const EXIT_CONFIG: u8 = 78;
+pub const EXIT_CONFIG: u8 = 78;
 
 /// Bytes of a secret on stdin. Stops a wrong file from being read whole.
 const STDIN_BYTES_MAX: u64 = 32 * 1024;

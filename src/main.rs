@@ -2,20 +2,15 @@
 
 use std::process::ExitCode;
 
+use aqueduct::app;
+use aqueduct::cli::{self, Commands};
+use aqueduct::proxy::clock;
+
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let dir = std::env::args().nth(3).unwrap_or_default();
-    let served = aqueduct::app::serve(
-        dir.as_ref(),
-        Default::default(),
-        Box::new(|e| eprintln!("{e:?}")),
-    );
-    if let Err(error) = served {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    let commands = Commands { serve: app::command::serve, demo: app::command::demo, now: clock::now };
+    cli::run(std::env::args_os(), commands)
 }

@@ -5,12 +5,14 @@
 //! close, kept connections are closed after their answer, and the process ends when the last request did, or
 //! at the deadline of `limits.drain`.
 
+mod admin;
+pub mod command;
 mod listeners;
 mod observer;
 mod signals;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::diagnostic::Report;
 use crate::config::live::{Fallback, Live, Options, Trigger};
+use crate::config::watch::{Timing, Watch};
 use crate::config::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::protocol::Front;
@@ -83,12 +86,22 @@ pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), St
     let observer = Arc::new(Observer::new(&engine, &certs));
     observer.applied(&snapshot);
     live.observe(observer);
+    let watch = Arc::new(watch(&live)?);
+    let admin = admin::state(&engine, &live)?;
+    if engine.admin.set(admin).is_err() {
+        return Err(Error::internal("the admin API was composed twice").into());
+    }
     let bound = listeners::bind(&snapshot.listen, &engine, &certs)?;
     let runtime = runtime(&snapshot)?;
-    runtime.block_on(run(&engine, &live, bound, on_ready))?;
+    runtime.block_on(run(&engine, &watch, bound, on_ready))?;
     // What still runs is past its deadline.
     runtime.shutdown_background();
     Ok(())
+}
+
+fn watch(live: &Arc<Live>) -> Result<Watch> {
+    Watch::start(Arc::clone(live), Timing::default())
+        .map_err(|error| Error::internal("cannot start the config watcher").with_source(error))
 }
 
 /// What the whole process needs before its first secret is read.
@@ -128,6 +141,7 @@ fn engine(live: &Arc<Live>, metrics: &Arc<Metrics>, snapshot: &Snapshot) -> Resu
         gate: Arc::new(Gate::default()),
         ai: AiState::default(),
         ai_bytes: Arc::new(Semaphore::new(ai_bytes)),
+        admin: OnceLock::new(),
         inflight: AtomicUsize::new(0),
         draining: AtomicBool::new(false),
     })
@@ -147,7 +161,7 @@ fn runtime(snapshot: &Snapshot) -> Result<Runtime> {
 
 async fn run(
     engine: &Arc<Engine>,
-    live: &Arc<Live>,
+    watch: &Watch,
     bound: Vec<Bound>,
     on_ready: OnReady,
 ) -> Result<()> {
@@ -166,7 +180,7 @@ async fn run(
     }
     tracing::info!(
         version = BUILD.version,
-        generation = live.load().generation,
+        generation = engine.live.load().generation,
         "serving"
     );
     on_ready(&endpoints);
@@ -174,11 +188,8 @@ async fn run(
         match signals.next().await {
             Asked::Stop => break,
             Asked::ReopenLog => engine.log.reopen(),
-            Asked::Reload => {
-                let live = Arc::clone(live);
-                // The outcome is the observer's to tell.
-                tokio::task::spawn_blocking(move || live.reload(Trigger::Signal));
-            }
+            // The outcome is the observer's to tell.
+            Asked::Reload => drop(watch.reload(Trigger::Signal)),
         }
     }
     drain(engine, &stop).await;

@@ -64,7 +64,7 @@ pub struct Url {
 
 impl Url {
     pub fn parse(text: &str) -> Result<Self, String> {
-        let uri: Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
+        let uri: Uri = text.parse().map_err(|_| "is not valid".to_owned())?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -82,7 +82,7 @@ impl Url {
             return Err("has no host".into());
         }
         if authority.port().is_some() && authority.port_u16().is_none_or(|port| port == 0) {
-            return Err("the port is not valid".into());
+            return Err("has no valid port".into());
         }
         Ok(Self {
             tls,

@@ -530,7 +530,15 @@ fn build(set: &SourceSet, inputs: Inputs<'_>) -> Result<Prepared, Report> {
     problems.extend_from_slice(&set.problems);
     let compiled = checked.and_then(|checked| {
         let (compiled, more) = compile(set, &checked, inputs);
-        problems.extend(more);
+        // Where the check found fault already, why a secret cannot be had is no news.
+        let known: Vec<Place> = problems
+            .iter()
+            .map(|problem| problem.place.clone())
+            .collect();
+        problems.extend(
+            more.into_iter()
+                .filter(|problem| problem.code != "E050" || !known.contains(&problem.place)),
+        );
         compiled
     });
     let report = Report::new(problems);

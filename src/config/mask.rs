@@ -28,21 +28,23 @@ pub(super) fn line(text: &str, line: Range<usize>, span: Range<usize>) -> Masked
     while !rest.is_empty() {
         let piece = next_piece(text, rest.clone(), &mut shown);
         let from = out.chars().count();
-        match piece.show {
-            true => out.push_str(&text[piece.range.clone()]),
-            false => out.push_str(HIDDEN),
+        if piece.show {
+            out.push_str(&text[piece.range.clone()]);
+        } else {
+            out.push_str(HIDDEN);
         }
         let width = out.chars().count() - from;
-        let column = |at: usize| match piece.show {
-            true => from + text[piece.range.start..at].chars().count(),
-            false if at == piece.range.start => from,
-            false => from + width,
+        let column = |at: usize| {
+            if piece.show {
+                from + text[piece.range.start..at].chars().count()
+            } else if at == piece.range.start {
+                from
+            } else {
+                from + width
+            }
         };
         if piece.range.contains(&span.start) {
-            carets.start = match piece.show {
-                true => column(span.start),
-                false => from,
-            };
+            carets.start = if piece.show { column(span.start) } else { from };
             carets.end = from + width;
         }
         if piece.range.contains(&span.end) || piece.range.end == span.end {
@@ -78,7 +80,8 @@ struct Piece {
 fn next_piece(text: &str, rest: Range<usize>, shown: &mut bool) -> Piece {
     let piece = &text[rest.clone()];
     if let Some(name) = assigned_name(piece) {
-        *shown = is_public(name.trimmed);
+        // A password in a URL is a secret whatever the field.
+        *shown = is_public(name.trimmed) && !(piece.contains("://") && piece.contains('@'));
         return Piece {
             range: rest.start..rest.start + name.len,
             show: true,
@@ -156,7 +159,7 @@ fn value_before_is_shown(text: &str, line_start: usize) -> bool {
             .char_indices()
             .filter(|(at, _)| *at == 0 || !is_name_char(line.as_bytes()[at - 1]))
             .filter_map(|(at, _)| assigned_name(&line[at..]));
-        if let Some(name) = names.last() {
+        if let Some(name) = names.reduce(|_, last| last) {
             return is_public(name.trimmed);
         }
     }
@@ -179,13 +182,16 @@ pub(super) fn is_public(name: &str) -> bool {
     known || SECTION_NAMES.contains(&name)
 }
 
-/// Required fields that hold a secret, and `[[admin.token]]`, which invites one.
+/// Required fields that hold a secret, and fields that invite one by mistake.
 const SECRET_REFERENCES: &[&str] = &[
     "secret_access_key",
     "credentials",
     "account_key",
     "source",
     "token",
+    "token_sha256",
+    "secret_sha256",
+    "public_key",
 ];
 
 /// Names that are assigned to but are no field of a [`Section`].

@@ -13,7 +13,6 @@ pub mod live;
 mod mask;
 pub mod model;
 pub mod parse;
-pub mod parse;
 mod revoked;
 pub mod secrets;
 pub mod snapshot;

@@ -260,6 +260,7 @@ impl<'t> Reader<'t> {
     ) -> Option<T> {
         let name = written_name(value.get_ref());
         let missing = self.report_missing::<T>(&value);
+        let mut taken: Vec<String> = Vec::new();
         for _ in 0..MISTAKES_MAX {
             let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
                 Ok(read) => return Some(read),
@@ -267,49 +268,26 @@ impl<'t> Reader<'t> {
             };
             let span = error.span().unwrap_or_else(|| value.span());
             let message = error.message().trim().to_owned();
-            let already = missing
-                .iter()
-                .any(|field| message == format!("missing field `{field}`"));
-            if already {
+            let lacks = |field: &str| message == format!("missing field `{field}`");
+            if missing.iter().any(|field| lacks(field)) {
+                break;
+            }
+            // What was taken out for its own mistake is not missing as well.
+            let is_known = taken.iter().any(|field| lacks(field));
+            if is_known && span == value.span() {
                 break;
             }
             let culprit = take_out(value.get_mut(), &span);
-            self.report_mistake(&message, span, culprit.as_deref());
-            if culprit.is_none() {
-                break;
+            if !is_known {
+                self.report_mistake(&message, span, culprit.as_deref());
             }
-            // What was taken out may have been required: that is no second mistake.
-            if T::FIELDS
-                .iter()
-                .any(|field| field.required && Some(bare(field.name)) == culprit.as_deref())
-            {
-                self.rest_of_mistakes::<T>(&mut value);
-                break;
+            match culprit {
+                Some(culprit) => taken.push(culprit),
+                None => break,
             }
         }
         self.broken.extend(name);
         None
-    }
-
-    /// Goes on after a required field was taken out: reports what is not about a missing field.
-    fn rest_of_mistakes<T: Section + DeserializeOwned>(
-        &mut self,
-        value: &mut Spanned<DeValue<'t>>,
-    ) {
-        for _ in 0..MISTAKES_MAX {
-            let Err(error) = T::deserialize(ValueDeserializer::from(value.clone())) else {
-                return;
-            };
-            let Some(span) = error.span() else { return };
-            let message = error.message().trim().to_owned();
-            if span == value.span() {
-                return;
-            }
-            let Some(culprit) = take_out(value.get_mut(), &span) else {
-                return;
-            };
-            self.report_mistake(&message, span, Some(&culprit));
-        }
     }
 
     fn report_missing<T: Section>(&mut self, value: &Spanned<DeValue<'t>>) -> Vec<&'static str> {
@@ -421,7 +399,7 @@ fn drop_extensions(value: &mut DeValue<'_>) {
 }
 
 /// Removes the entry that an error at `span` is about, and names it: the entry whose name or value it is, else the
-/// innermost one around it.
+/// innermost one around it. An element of a list has no name.
 fn take_out(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<String> {
     take_out_where(value, &|name, value| name == span || value == span).or_else(|| {
         take_out_where(value, &|_, value| {
@@ -436,9 +414,14 @@ fn take_out_where(
 ) -> Option<String> {
     match value {
         DeValue::Table(table) => {
-            for (_, inner) in table.iter_mut() {
+            for (outer, inner) in table.iter_mut() {
                 if let Some(name) = take_out_where(inner.get_mut(), is_it) {
-                    return Some(name);
+                    let is_element = name.is_empty();
+                    return Some(if is_element {
+                        outer.get_ref().to_string()
+                    } else {
+                        name
+                    });
                 }
             }
             let name = table
@@ -448,9 +431,25 @@ fn take_out_where(
             table.remove(name.as_str());
             Some(name)
         }
-        DeValue::Array(array) => array
-            .iter_mut()
-            .find_map(|inner| take_out_where(inner.get_mut(), is_it)),
+        DeValue::Array(array) => {
+            let inner = array
+                .iter_mut()
+                .find_map(|inner| take_out_where(inner.get_mut(), is_it));
+            if inner.is_some() {
+                return inner;
+            }
+            let at = array
+                .iter()
+                .position(|element| is_it(&element.span(), &element.span()))?;
+            let elements = std::mem::replace(array, std::iter::empty().collect())
+                .into_iter()
+                .enumerate();
+            *array = elements
+                .filter(|(index, _)| *index != at)
+                .map(|(_, element)| element)
+                .collect();
+            Some(String::new())
+        }
         DeValue::String(_)
         | DeValue::Integer(_)
         | DeValue::Float(_)

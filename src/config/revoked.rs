@@ -94,19 +94,14 @@ impl Revoked {
             .create(true)
             .mode(0o600)
             .open(&self.path)?;
-        let cut_short = match file.seek(SeekFrom::End(0))? {
-            0 => false,
-            _ => {
-                file.seek(SeekFrom::End(-1))?;
-                let mut last = [0];
-                file.read_exact(&mut last)?;
-                last != *b"\n"
-            }
+        let cut_short = file.seek(SeekFrom::End(0))? > 0 && {
+            file.seek(SeekFrom::End(-1))?;
+            let mut last = [0];
+            file.read_exact(&mut last)?;
+            last != *b"\n"
         };
-        let line = match cut_short {
-            true => format!("\n{id}\n"),
-            false => format!("{id}\n"),
-        };
+        let before = if cut_short { "\n" } else { "" };
+        let line = format!("{before}{id}\n");
         file.write_all(line.as_bytes())?;
         file.sync_all()?;
         if is_new && let Some(dir) = self.path.parent() {

@@ -178,12 +178,12 @@ impl Loader {
             .filter(|file| file.is_link)
             .map(|file| file.path.clone())
             .collect();
-        let kept = found
+        let kept: Vec<(PathBuf, Kept)> = found
             .files
             .iter()
             .filter_map(|file| Some((file.path.clone(), self.files.get(&file.path)?.clone())))
             .collect();
-        self.assemble(kept, found.problems, now)
+        self.assemble(&kept, found.problems, now)
     }
 
     /// The set as it would be with `overlays`, without remembering them.
@@ -204,7 +204,7 @@ impl Loader {
             }
         }
         kept.sort_by(|a, b| a.0.cmp(&b.0));
-        self.assemble(kept, found.problems, now)
+        self.assemble(&kept, found.problems, now)
     }
 
     /// Reads what changed of `found`.
@@ -242,13 +242,13 @@ impl Loader {
 
     fn assemble(
         &mut self,
-        kept: Vec<(PathBuf, Kept)>,
+        kept: &[(PathBuf, Kept)],
         mut problems: Vec<Problem>,
         now: Timestamp,
     ) -> SourceSet {
         let mut hash = Sha256::new();
         let mut documents = Vec::with_capacity(kept.len());
-        for (path, kept) in &kept {
+        for (path, kept) in kept {
             let name = path.strip_prefix(&self.dir).unwrap_or(path);
             hash.update(name.as_os_str().as_encoded_bytes());
             hash.update([0]);
@@ -471,7 +471,7 @@ fn is_ignored(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return true;
     };
-    !name.ends_with(".toml")
+    path.extension().is_none_or(|extension| extension != "toml")
         || name.starts_with(['.', '#'])
         || name.contains(".tmp")
         || name.contains('~')

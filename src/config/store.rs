@@ -611,3 +611,8 @@ fn invalid(what: impl Into<String>) -> StoreError {
 fn degraded(what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Degraded { what, source }
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod tests_support;

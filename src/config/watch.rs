@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -56,8 +56,10 @@ pub struct Watch {
 
 #[derive(Debug)]
 enum Message {
-    /// Something happened to some file.
-    Hint,
+    /// Something happened to some file. Directories that went away took their watches with them.
+    Hint {
+        gone: Vec<PathBuf>,
+    },
     WatcherFailed(String),
     Reload {
         trigger: Trigger,
@@ -133,8 +135,8 @@ struct Worker {
     inbox: Receiver<Message>,
     messages: Sender<Message>,
     watcher: Option<RecommendedWatcher>,
-    /// Device and inode of each directory that is watched.
-    watched: HashMap<PathBuf, (u64, u64)>,
+    /// Each directory that is watched.
+    watched: HashMap<PathBuf, Identity>,
     last_failure: Option<String>,
     change: Option<Change>,
     poll_at: Instant,
@@ -145,7 +147,10 @@ impl Worker {
         loop {
             let wait = self.wake_at().saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(Message::Hint) => self.note_change(),
+                Ok(Message::Hint { gone }) => {
+                    self.forget(&gone);
+                    self.note_change();
+                }
                 Ok(Message::WatcherFailed(error)) => {
                     self.fail(&error);
                     self.note_change();
@@ -245,10 +250,14 @@ impl Worker {
         let mut replies = vec![reply];
         let mut go_on = true;
         let mut hinted = false;
+        let mut forgotten = Vec::new();
         for message in self.inbox.try_iter() {
             match message {
                 Message::Reload { reply, .. } => replies.push(reply),
-                Message::Hint => hinted = true,
+                Message::Hint { gone } => {
+                    forgotten.extend(gone);
+                    hinted = true;
+                }
                 Message::WatcherFailed(error) => {
                     tracing::warn!(%error, "the config watcher failed; polling goes on");
                     hinted = true;
@@ -256,6 +265,7 @@ impl Worker {
                 Message::Stop => go_on = false,
             }
         }
+        self.forget(&forgotten);
         let outcome = self.done(trigger);
         if hinted {
             self.note_change();
@@ -265,6 +275,13 @@ impl Worker {
             drop(reply.send(outcome.clone()));
         }
         go_on
+    }
+
+    /// Another directory of the same name may have the same inode.
+    fn forget(&mut self, gone: &[PathBuf]) {
+        for path in gone {
+            self.watched.remove(path);
+        }
     }
 
     /// Watches what is to be watched now: directories come, go and are replaced under the same name.
@@ -336,7 +353,16 @@ impl Worker {
 fn watcher(messages: Sender<Message>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
         let message = match event {
-            Ok(event) if is_change(event.kind) => Message::Hint,
+            Ok(event) if is_change(event.kind) => Message::Hint {
+                gone: match event.kind {
+                    EventKind::Remove(_) => event.paths,
+                    EventKind::Any
+                    | EventKind::Access(_)
+                    | EventKind::Create(_)
+                    | EventKind::Modify(_)
+                    | EventKind::Other => Vec::new(),
+                },
+            },
             Ok(_) => return,
             Err(error) => Message::WatcherFailed(error.to_string()),
         };
@@ -358,9 +384,12 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Tells a directory from another of the same name: device, inode, and birth, because inodes are used again.
+type Identity = (u64, u64, Option<SystemTime>);
+
+fn identity(path: &Path) -> Option<Identity> {
     let meta = std::fs::metadata(path).ok()?;
-    Some((meta.dev(), meta.ino()))
+    Some((meta.dev(), meta.ino(), meta.created().ok()))
 }
 
 /// Whether the config is in a git work tree that a command is changing.

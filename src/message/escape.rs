@@ -35,11 +35,12 @@ const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 const UNRESERVED: [bool; 256] = {
     let mut table = [false; 256];
-    let mut byte = 0;
+    let mut byte = 0u8;
+    let mut at = 0;
     while byte < 128 {
-        let b = byte as u8;
-        table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+        table[at] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         byte += 1;
+        at += 1;
     }
     table
 };
@@ -54,8 +55,10 @@ pub fn take(text: &[u8], plus: Plus) -> Result<Option<(Decoded, &[u8])>, BadEsca
         return Ok(None);
     };
     if first == b'%' {
-        let (Some(high), Some(low)) = (rest.first().and_then(nibble), rest.get(1).and_then(nibble))
-        else {
+        let (Some(high), Some(low)) = (
+            rest.first().copied().and_then(nibble),
+            rest.get(1).copied().and_then(nibble),
+        ) else {
             return Err(BadEscape);
         };
         let decoded = Decoded {
@@ -149,7 +152,7 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
     ]);
 }
 
-fn nibble(digit: &u8) -> Option<u8> {
+fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -1,7 +1,7 @@
 //! What every request shares, for the life of the process.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::admin::AdminState;
 use crate::config::live::Live;
 use crate::config::snapshot::Snapshot;
 use crate::proxy::ai::AiState;
@@ -28,6 +29,8 @@ pub struct Engine {
     pub ai: AiState,
     /// Bytes of AI request bodies that may still be held.
     pub ai_bytes: Arc<Semaphore>,
+    /// Set once, by whoever composes the process.
+    pub admin: OnceLock<Arc<AdminState>>,
     /// Requests between their head's last byte and their answer's.
     pub inflight: AtomicUsize,
     /// Set when the process drains: connections are not kept any more.

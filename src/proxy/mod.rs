@@ -7,6 +7,7 @@
 //!
 //! Why not `ProxyHttp`: see `service`.
 
+pub mod admin;
 pub mod ai;
 pub mod certs;
 pub mod clock;

@@ -27,7 +27,7 @@ use crate::config::snapshot::{GlobalLimits, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
 use crate::proxy::engine::{Arrived, Engine, Running};
-use crate::proxy::{ai, clock, ids, storage};
+use crate::proxy::{admin, ai, clock, ids, storage};
 use crate::telemetry::labels::Proto;
 
 /// First read of a request head, in bytes; most heads fit.
@@ -182,7 +182,9 @@ impl Listener {
                 Box::pin(storage::serve(&self.engine, session, &arrived, checked)).await
             }
             Front::Ai => Box::pin(ai::serve(&self.engine, session, &arrived, checked)).await,
-            Front::Admin => storage::serve(&self.engine, session, &arrived, checked).await,
+            Front::Admin => {
+                Box::pin(admin::serve(&self.engine, session, &arrived, checked)).await
+            }
             // Refused by config's check: no listener of this version speaks them.
             Front::Storage(Protocol::Gcs | Protocol::Azure) => false,
         }
@@ -233,7 +235,7 @@ impl Listener {
         let reply = match first {
             Front::Storage(_) => storage::refusal(&error, "/", &id),
             Front::Ai => ai::refusal(&error, &id),
-            Front::Admin => storage::refusal(&error, "/", &id),
+            Front::Admin => admin::refusal(&error, &id),
         };
         session.set_keepalive(None);
         // The client may be gone already: then nobody waits for this answer.

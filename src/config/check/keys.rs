@@ -67,12 +67,12 @@ fn opens<'s>(
     let buckets = written
         .buckets
         .iter()
-        .filter_map(|entry| match &entry.expose_as {
-            Some(name) => Some(name.get_ref().as_str()),
-            None => {
-                let resource = resources.get(entry.resource.get_ref().as_str())?;
-                Some(resource.bucket()?.get_ref().as_str())
+        .filter_map(|entry| {
+            if let Some(name) = &entry.expose_as {
+                return Some(name.get_ref().as_str());
             }
+            let resource = resources.get(entry.resource.get_ref().as_str())?;
+            Some(resource.bucket()?.get_ref().as_str())
         })
         .collect();
     Opens {
@@ -173,21 +173,17 @@ fn storage<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>)
 
 fn ai<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>) {
     let At { document, written } = at;
-    match &written.secret_sha256 {
-        Some(digest) => {
-            if hash::parse(digest.get_ref()).is_none() {
-                let message = "`secret_sha256` is not `sha256:` and 64 hex digits";
-                cx.error(document, "E042", digest.span(), message);
-            }
-            uniques
-                .digests
-                .insert(cx, document, digest.get_ref().as_str(), digest.span());
+    if let Some(digest) = &written.secret_sha256 {
+        if hash::parse(digest.get_ref()).is_none() {
+            let message = "`secret_sha256` is not `sha256:` and 64 hex digits";
+            cx.error(document, "E042", digest.span(), message);
         }
-        None => {
-            let message = "an AI key needs its `secret_sha256`";
-            cx.error(document, "E042", written.id.span(), message).hint =
-                Some("`aqueduct hash` makes it of a token".into());
-        }
+        let text = digest.get_ref().as_str();
+        uniques.digests.insert(cx, document, text, digest.span());
+    } else {
+        let message = "an AI key needs its `secret_sha256`";
+        cx.error(document, "E042", written.id.span(), message).hint =
+            Some("`aqueduct hash` makes it of a token".into());
     }
     if let Some(secret) = &written.secret {
         let message = "an AI key is kept as `secret_sha256` only";

@@ -71,7 +71,7 @@ fn listeners(cx: &mut Cx<'_>, document: &Document, root: &Root) {
         );
         return;
     };
-    let mut seen: HashMap<String, Vec<(&str, &Spanned<String>, bool)>> = HashMap::new();
+    let mut seen: HashMap<String, Vec<Listed<'_>>> = HashMap::new();
     for (front, addresses) in fronts(listen) {
         for text in addresses {
             match ListenAt::parse(text.get_ref()) {
@@ -94,7 +94,12 @@ fn listeners(cx: &mut Cx<'_>, document: &Document, root: &Root) {
                         matches!(&at.address, ListenAddress::Tcp(address) if address.port() == 0);
                     if !ephemeral {
                         let place = format!("{:?}", at.address);
-                        seen.entry(place).or_default().push((front, text, at.tls));
+                        let listed = Listed {
+                            front,
+                            text,
+                            tls: at.tls,
+                        };
+                        seen.entry(place).or_default().push(listed);
                     }
                 }
             }
@@ -151,26 +156,29 @@ fn admin_listener(
     }
 }
 
+/// An address as one front lists it.
+struct Listed<'a> {
+    front: &'static str,
+    text: &'a Spanned<String>,
+    tls: bool,
+}
+
 /// Several fronts on one address are told apart by their base domains.
-fn shared_listener(
-    cx: &mut Cx<'_>,
-    document: &Document,
-    listen: &Listen,
-    sharing: &[(&str, &Spanned<String>, bool)],
-) {
-    let [(first_front, first, tls), rest @ ..] = sharing else {
+fn shared_listener(cx: &mut Cx<'_>, document: &Document, listen: &Listen, sharing: &[Listed<'_>]) {
+    let [first, rest @ ..] = sharing else {
         return;
     };
-    for (front, text, other_tls) in rest {
+    for other in rest {
+        let (first_front, front) = (first.front, other.front);
         let message = if front == first_front {
             "this address is listed twice".to_owned()
-        } else if tls != other_tls {
+        } else if first.tls != other.tls {
             "this address is listed with and without tls:".to_owned()
-        } else if *front == "admin" || *first_front == "admin" {
+        } else if front == "admin" || first_front == "admin" {
             "the admin listener shares its address with nothing".to_owned()
         } else {
             let without = base_domains(listen).into_iter().find(|(name, domains)| {
-                (name == front || name == first_front) && domains.is_empty()
+                (*name == front || *name == first_front) && domains.is_empty()
             });
             match without {
                 Some((name, _)) => {
@@ -181,8 +189,8 @@ fn shared_listener(
                 None => continue,
             }
         };
-        let place = document.place(first.span());
-        let problem = cx.error(document, "E017", text.span(), message);
+        let place = document.place(first.text.span());
+        let problem = cx.error(document, "E017", other.text.span(), message);
         *problem = problem.clone().with_related(place, "the other one");
     }
 }

@@ -153,7 +153,7 @@ fn endpoint(
     let url = match Url::parse(endpoint.get_ref()) {
         Ok(url) => url,
         Err(message) => {
-            let message = format!("`{}`: {message}", endpoint.get_ref());
+            let message = format!("the URL {message}");
             cx.error(document, "E023", endpoint.span(), message);
             return;
         }

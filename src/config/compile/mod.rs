@@ -4,6 +4,7 @@
 //! repository its counters. Nothing takes effect here; the result does when it is installed.
 
 pub(in crate::config) mod process;
+mod masters;
 mod resource;
 mod route;
 
@@ -14,6 +15,8 @@ use std::sync::atomic::AtomicI64;
 use jiff::Timestamp;
 use toml::Spanned;
 use uuid::Uuid;
+
+pub use masters::master_ring;
 
 use super::address::parse_net;
 use super::check::{At, Checked};
@@ -197,30 +200,6 @@ fn masters(
     }
 }
 
-/// The master keys alone, or every problem with them.
-pub fn master_ring(set: &SourceSet, env: Env) -> Result<MasterRing, Vec<Problem>> {
-    let root = set.documents.iter().find(|document| document.role == crate::config::parse::Role::Root);
-    let Some(document) = root else {
-        return Err(Vec::new());
-    };
-    let secrets = document.file.root.secrets.iter();
-    let mut written = Vec::new();
-    for master in secrets.flat_map(|secrets| &secrets.master) {
-        let of_master = |error: &str| vec![problem(document, "E050", &master.source, error)];
-        let secret = unsealed(master.source.get_ref(), &set.references, env)
-            .map_err(|error| of_master(&error))?;
-        written.push((master.id.get_ref().clone(), secret));
-        MasterRing::new(written.clone()).map_err(|error| of_master(&error.to_string()))?;
-    }
-    MasterRing::new(written).map_err(|_| Vec::new())
-}
-
-fn problem<T>(
-    document: &Document,
-    code: &'static str,
-    at: &Spanned<T>,
-    message: &str,
-) -> Problem {
 fn problem<T>(document: &Document, code: &'static str, at: &Spanned<T>, message: &str) -> Problem {
     Problem::new(
         document.severity(),

@@ -30,13 +30,13 @@ const STORAGE_TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(3),
     tls: Duration::from_secs(5),
     first_byte: Duration::from_secs(30),
-    idle: Duration::from_secs(60),
-    pool_idle: Duration::from_secs(60),
+    idle: Duration::from_mins(1),
+    pool_idle: Duration::from_mins(1),
 };
 
 const AI_TIMEOUTS: Timeouts = Timeouts {
-    first_byte: Duration::from_secs(120),
-    idle: Duration::from_secs(120),
+    first_byte: Duration::from_mins(2),
+    idle: Duration::from_mins(2),
     ..STORAGE_TIMEOUTS
 };
 
@@ -107,7 +107,7 @@ impl Cx<'_> {
             allow_private: written.allow_private == Some(true),
             ca_file: written.ca_file.as_ref(),
         };
-        self.resource(document, common, &url, ResourceKind::S3(account))
+        self.resource(document, &common, &url, ResourceKind::S3(account))
     }
 
     fn ai(&mut self, at: At<'_, Arc<model::Ai>>) -> Option<Resource> {
@@ -142,13 +142,13 @@ impl Cx<'_> {
             allow_private: written.allow_private == Some(true),
             ca_file: written.ca_file.as_ref(),
         };
-        self.resource(document, common, &url, ResourceKind::Ai(account))
+        self.resource(document, &common, &url, ResourceKind::Ai(account))
     }
 
     fn resource(
         &mut self,
         document: &Document,
-        common: Common<'_>,
+        common: &Common<'_>,
         url: &Url,
         kind: ResourceKind,
     ) -> Option<Resource> {
@@ -201,9 +201,10 @@ struct Common<'a> {
 }
 
 fn aws_url(region: &str) -> Url {
-    let suffix = match region.starts_with("cn-") {
-        true => "amazonaws.com.cn",
-        false => "amazonaws.com",
+    let suffix = if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
     };
     Url {
         tls: true,

@@ -152,13 +152,10 @@ pub fn authenticate<K: AsRef<Key>>(
         region: &claim.credential.region,
         service: SERVICE,
     };
-    let (key, fresh) = match cache.cached(scope) {
-        Some(key) => (key, false),
-        None => {
-            let derived = SigningKey::derive(secret.unwrap_or(&NOBODY.0), scope);
-            (Arc::new(derived), true)
-        }
-    };
+    let cached = cache.cached(scope);
+    let fresh = cached.is_none();
+    let key =
+        cached.unwrap_or_else(|| Arc::new(SigningKey::derive(secret.unwrap_or(&NOBODY.0), scope)));
     let expected = SCRATCH.with_borrow_mut(|scratch| signature(scratch, arrival, &claim, &key))?;
     let matches: bool = expected.ct_eq(&claim.signature).into();
     let is_known = secret.is_some();

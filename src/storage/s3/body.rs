@@ -276,10 +276,10 @@ fn declared_trailer(headers: &HeaderMap) -> Result<Option<Algorithm>> {
     };
     let mut values = headers.get_all(names::TRAILER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return match headers.contains_key(names::TRAILER) {
-            true => Err(bad()),
-            false => Ok(None),
-        };
+        if headers.contains_key(names::TRAILER) {
+            return Err(bad());
+        }
+        return Ok(None);
     };
     let name = value.to_str().map_err(|_| bad())?.trim();
     if name.is_empty() {

@@ -174,10 +174,8 @@ impl Failure {
         let status = match status {
             StatusCode::TOO_MANY_REQUESTS => StatusCode::SERVICE_UNAVAILABLE,
             // An error under a 200.
-            ok if ok.is_success() => match kind {
-                Kind::InvalidRequest => StatusCode::BAD_REQUEST,
-                other => status_and_code(other).0,
-            },
+            ok if ok.is_success() && kind == Kind::InvalidRequest => StatusCode::BAD_REQUEST,
+            ok if ok.is_success() => status_and_code(kind).0,
             other => other,
         };
         let code = match told.code {
@@ -264,6 +262,9 @@ fn kind_of(status: StatusCode, code: &str) -> Kind {
         "NoSuchUpload" => return Kind::UploadNotFound,
         "NotImplemented" => return Kind::Unsupported,
         "BadDigest" => return Kind::DigestMismatch,
+        "XAmzContentSHA256Mismatch" => return Kind::PayloadHashMismatch,
+        "EntityTooLarge" => return Kind::BodyTooLarge,
+        "IncompleteBody" => return Kind::IncompleteBody,
         "InternalError" => return Kind::UpstreamUnavailable,
         "PreconditionFailed" => return Kind::PreconditionFailed,
         "SlowDown" | "ServiceUnavailable" => return Kind::UpstreamUnavailable,
@@ -314,18 +315,25 @@ fn safe_message(message: String, bucket: Option<&Bucket>, kind: Kind) -> Cow<'st
     if !message.is_empty() && message.len() <= TEXT_BYTES_MAX && !names_ours {
         return message.into();
     }
-    match kind {
-        Kind::AccessDenied => "Access Denied",
-        Kind::BucketNotFound => "The specified bucket does not exist",
-        Kind::ObjectNotFound => "The specified key does not exist.",
-        Kind::PreconditionFailed => "At least one of the pre-conditions you specified did not hold",
-        Kind::InvalidRange => "The requested range is not satisfiable",
-        Kind::UpstreamUnavailable | Kind::UpstreamTimeout => {
-            "The store is not available. Please try again."
-        }
-        _ => "The store refused the request.",
-    }
-    .into()
+    let known = [
+        (Kind::AccessDenied, "Access Denied"),
+        (Kind::BucketNotFound, "The specified bucket does not exist"),
+        (Kind::ObjectNotFound, "The specified key does not exist."),
+        (
+            Kind::PreconditionFailed,
+            "At least one of the pre-conditions you specified did not hold",
+        ),
+        (Kind::InvalidRange, "The requested range is not satisfiable"),
+        (
+            Kind::UpstreamUnavailable,
+            "The store is not available. Please try again.",
+        ),
+    ];
+    known
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map_or("The store refused the request.", |(_, message)| message)
+        .into()
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ pub fn check_new_bucket(name: &str) -> Result<()> {
     if valid { Ok(()) } else { Err(invalid_bucket()) }
 }
 
-/// Checks an object's key: 1 to 1024 bytes, no NUL, not reserved. Nothing is ever normalised.
+/// Checks an object's key: 1 to 1024 bytes, no NUL, not reserved, not above its bucket. Nothing is ever normalised.
 pub fn check_key(key: &str) -> Result<()> {
     if key.is_empty() {
         return Err(Error::new(
@@ -110,11 +110,32 @@ pub fn check_key(key: &str) -> Result<()> {
             "The key must not contain NUL.",
         ));
     }
+    if climbs(key) {
+        return Err(Error::new(
+            Kind::InvalidArgument,
+            "The key has more parent segments than segments before them.",
+        ));
+    }
     if is_reserved(key) {
         return Err(Error::new(Kind::AccessDenied, "Access Denied")
             .with_detail("the key is under the reserved prefix"));
     }
     Ok(())
+}
+
+/// Whether `..` segments lead above where the name starts. S3 refuses such keys; at a store that collapses paths they
+/// would reach another bucket of the same account. `//` is counted as such a store counts it, as `/`.
+pub fn climbs(name: &str) -> bool {
+    let mut depth = 0u32;
+    for segment in name.split('/') {
+        match (segment, depth) {
+            ("" | ".", _) => {}
+            ("..", 0) => return true,
+            ("..", _) => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
 }
 
 pub fn is_reserved(key: &str) -> bool {
@@ -161,6 +182,12 @@ mod tests {
             (longer.as_str(), Some(Kind::KeyTooLong)),
             ("", Some(Kind::InvalidArgument)),
             ("a\0b", Some(Kind::InvalidArgument)),
+            ("..", Some(Kind::InvalidArgument)),
+            ("a/../../b", Some(Kind::InvalidArgument)),
+            ("a//../../b", Some(Kind::InvalidArgument)),
+            ("./../b", Some(Kind::InvalidArgument)),
+            ("a/..", None),
+            ("..a/...", None),
             (".aqueduct/x", Some(Kind::AccessDenied)),
             (".aqueduct", None),
             ("a/.aqueduct/", None),

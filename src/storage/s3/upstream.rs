@@ -74,7 +74,7 @@ pub fn encode(
             copy_source(from, source)?,
         ));
     }
-    let document = document(op, bucket);
+    let document = document(op, bucket)?;
     let rewritten =
         matches!((&document, op.document()), (Some(ours), Some(theirs)) if ours != theirs);
     let decoded_length = form.map_or(0, |form| form.decoded_length);
@@ -101,31 +101,42 @@ pub fn encode(
         head.headers
             .extend(encoding.map(|value| (CONTENT_ENCODING, value)));
     }
-    let payload = match (row.request_body, form, &document) {
+    let payload = push_body_headers(&mut head, op, form, document.as_ref())?;
+    Ok(UpstreamRequest {
+        head,
+        payload,
+        document,
+    })
+}
+
+/// Length and form of the body; the payload to be signed.
+fn push_body_headers(
+    head: &mut UpstreamHead,
+    op: &WholeOp,
+    form: Option<&UploadForm>,
+    document: Option<&Bytes>,
+) -> Result<PayloadHash> {
+    let row = op.request().row();
+    Ok(match (row.request_body, form, document) {
         (RequestBody::Stream, Some(form), _) => {
             head.headers.extend(form.headers.iter().cloned());
-            push_length(&mut head, form.content_length);
+            push_length(head, form.content_length);
             form.payload
         }
         (RequestBody::Stream, None, _) => {
             return Err(Error::internal("an upload without its form"));
         }
         (RequestBody::Document { .. }, _, Some(document)) => {
-            ensure_integrity(&mut head, op, document)?;
-            push_length(&mut head, document.len() as u64);
+            ensure_integrity(head, op, document)?;
+            push_length(head, document.len() as u64);
             PayloadHash::Sha256(Sha256::digest(document).into())
         }
         (RequestBody::Document { .. } | RequestBody::None, _, _) => {
             if matches!(row.method, Verb::Put | Verb::Post) {
-                push_length(&mut head, 0);
+                push_length(head, 0);
             }
             PayloadHash::Sha256(HASH_OF_NOTHING)
         }
-    };
-    Ok(UpstreamRequest {
-        head,
-        payload,
-        document,
     })
 }
 
@@ -212,7 +223,7 @@ fn target(op: &WholeOp, bucket: &Bucket, account: &S3Account) -> Result<String> 
         escape::encode(&mut out, bucket.prefix.as_bytes(), Slash::Keep);
         escape::encode(&mut out, key.as_bytes(), Slash::Keep);
     }
-    push_query(&mut out, op, bucket);
+    push_query(&mut out, op, bucket)?;
     String::from_utf8(out).map_err(Error::internal)
 }
 
@@ -230,7 +241,7 @@ fn check_upstream_key(prefix: &str, key: &str) -> Result<()> {
 }
 
 /// The query, sorted, with the bucket's prefix put before what names keys.
-fn push_query(out: &mut Vec<u8>, op: &WholeOp, bucket: &Bucket) {
+fn push_query(out: &mut Vec<u8>, op: &WholeOp, bucket: &Bucket) -> Result<()> {
     let request = op.request();
     let lists = request.key().is_none() && request.row().class == super::route::Class::List;
     let mut pairs: SmallVec<[(&str, &str); 8]> = request
@@ -251,10 +262,12 @@ fn push_query(out: &mut Vec<u8>, op: &WholeOp, bucket: &Bucket) {
         out.push(b'=');
         let names_keys = matches!(*name, "prefix" | "marker" | "start-after" | "key-marker");
         if needs_prefix && names_keys {
+            check_upstream_key(&bucket.prefix, value)?;
             escape::encode(out, bucket.prefix.as_bytes(), Slash::Encode);
         }
         escape::encode(out, value.as_bytes(), Slash::Encode);
     }
+    Ok(())
 }
 
 fn copy_source(from: &CopySource, source: &Bucket) -> Result<HeaderValue> {
@@ -273,11 +286,14 @@ fn copy_source(from: &CopySource, source: &Bucket) -> Result<HeaderValue> {
 }
 
 /// The document in the provider's names.
-fn document(op: &WholeOp, bucket: &Bucket) -> Option<Bytes> {
+fn document(op: &WholeOp, bucket: &Bucket) -> Result<Option<Bytes>> {
     if op.op() == Op::DeleteObjects && !bucket.prefix.is_empty() {
-        return Some(wire::write_delete(op.delete(), &bucket.prefix));
+        for entry in &op.delete().entries {
+            check_upstream_key(&bucket.prefix, &entry.key)?;
+        }
+        return Ok(Some(wire::write_delete(op.delete(), &bucket.prefix)));
     }
-    op.document().cloned()
+    Ok(op.document().cloned())
 }
 
 /// Some operations demand a digest of their document, and the client's may have been in a trailer or of the document

@@ -265,7 +265,7 @@ mod tests {
             (Algorithm::Sha1, "98O8HYCOBHMq32eZZczDTKeuNEE="),
             (
                 Algorithm::Sha256,
-                "FeKw09wgCq0kLxoBzrGVIjTq36jmVvG2k4QlQRkM+uU=",
+                "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=",
             ),
         ] {
             let mut hasher = Hasher::new(algorithm);

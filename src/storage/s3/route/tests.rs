@@ -9,6 +9,27 @@ fn outcome(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Op, K
         .map_err(|error| error.kind())
 }
 
+/// A target that selects `op`, with its row.
+pub(in crate::storage::s3) fn sample(op: Op) -> (&'static Row, String) {
+    let row = table::of(op);
+    let mut target = match row.level {
+        Level::Service => "/".to_owned(),
+        Level::Bucket => "/bkt".to_owned(),
+        Level::Object => "/bkt/k".to_owned(),
+    };
+    let part = matches!(op, Op::UploadPart | Op::UploadPartCopy).then_some("partNumber");
+    for (at, name) in row.when.iter().copied().chain(part).enumerate() {
+        target.push(if at == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push_str(match name {
+            "list-type" => "=2",
+            "id" | "uploadId" | "partNumber" => "=1",
+            _ => "",
+        });
+    }
+    (row, target)
+}
+
 #[test]
 fn operations_are_selected_by_method_level_and_sub_resource() {
     for (method, target, expected) in [
@@ -110,6 +131,9 @@ fn what_no_row_lists_is_refused() {
         ("PUT", "/Bkt", Kind::InvalidBucketName),
         ("GET", "//k", Kind::InvalidBucketName),
         ("GET", "/bkt/a%00", Kind::InvalidArgument),
+        ("GET", "/bkt/../other/k", Kind::InvalidArgument),
+        ("GET", "/bkt/%2E%2E%2Fother", Kind::InvalidArgument),
+        ("GET", "/bkt?prefix=../other/", Kind::InvalidArgument),
         ("GET", "/bkt/%FF", Kind::InvalidRequest),
         ("GET", "/bkt/%zz", Kind::InvalidRequest),
         ("GET", "/bkt/.aqueduct/x", Kind::AccessDenied),
@@ -295,6 +319,7 @@ fn copy_sources_are_decoded_once() {
         ("bkt/a?versionId=", None),
         ("bkt/.aqueduct/x", None),
         ("bkt/a%00", None),
+        ("bkt/../other/a", None),
         ("arn:aws:s3:eu:1:accesspoint/x/object/k", None),
     ] {
         let request = owned("PUT", "/bkt/k", &[("x-amz-copy-source", value)]).decode();

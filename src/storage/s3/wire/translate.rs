@@ -104,10 +104,12 @@ impl<'a> Translation<'a> {
         let mut path: SmallVec<[&'a str; 8]> = SmallVec::new();
         let mut own = String::new();
         let mut content_from = 0;
+        let mut has_root = false;
         loop {
             let from = super::position(&reader);
             let event = reader.read_event().map_err(broken)?;
             let to = super::position(&reader);
+            has_root |= matches!(event, Event::Start(_) | Event::Empty(_));
             match &event {
                 Event::Start(_) => {
                     path.push(self.element(from, path.len())?);
@@ -137,7 +139,7 @@ impl<'a> Translation<'a> {
                 }
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
                 Event::DocType(_) => return Err(broken("a DTD")),
-                Event::Eof if path.is_empty() => break,
+                Event::Eof if path.is_empty() && has_root => break,
                 Event::Eof => return Err(broken("the document ends early")),
             }
         }
@@ -266,7 +268,7 @@ impl<'a> Translation<'a> {
             && self.op.op() == Op::ListObjects
             && self.truncated
             && !self.has_next_marker;
-        if let (true, Some(last)) = (needs_marker, self.last_hidden.take()) {
+        if needs_marker && let Some(last) = self.last_hidden.take() {
             self.copy_up_to(from);
             super::push_element(&mut self.out, "NextMarker", &last);
         }
@@ -355,3 +357,6 @@ fn broken(detail: impl std::fmt::Display) -> Error {
     )
     .with_detail(detail)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
-use uuid::Uuid;
 
-use super::units::{Rate, Size, Span, Time};
-use super::words::{
-    AccessWord, Addressing, AiTypeWord, Endpoint, FamilyWord, LogFormat, LogLevel, Mode, Payload,
-    Provider, RoleWord, TlsVersion, Usage,
-};
+use super::units::{Rate, Size, Span};
+use super::words::{LogFormat, LogLevel, RoleWord, TlsVersion};
 
 pub use super::secrets::SecretRef;
 
@@ -63,6 +59,12 @@ macro_rules! section {
     };
 }
 
+mod workload;
+
+pub use workload::{
+    Ai, Azure, BucketEntry, Gcs, Key, Model, ModelAlias, Repository, RepositoryLimits, S3, Timeouts,
+};
+
 /// What one file holds. Any file may hold any of it but [`Process`], which is `aqueduct.toml`'s alone.
 #[derive(Clone, Debug, Default)]
 pub struct File {
@@ -106,6 +108,7 @@ section! {
 }
 
 section! {
+    #[derive(Default)]
     /// Addresses to listen on, by what is spoken there: `HOST:PORT`, `tls:HOST:PORT`, `unix:PATH`, `fd:NAME` (a
     /// socket passed by systemd). An address listed under several protocols is shared, and `base_domains` tells
     /// them apart. Read at start only, except `base_domains` and `trusted_proxies`.
@@ -288,307 +291,6 @@ section! {
             /// A request that takes longer counts as slow. Default `"1s"`.
             slow: Option<Span>,
         }
-    }
-}
-
-section! {
-    /// A bucket of AWS S3 or of a compatible store, with the credential that opens it.
-    "[[s3]]" S3 {
-        required {
-            /// What repositories call it.
-            name: Spanned<String>,
-            bucket: Spanned<String>,
-            region: Spanned<String>,
-            access_key_id: Spanned<String>,
-            /// `env:NAME`, `file:PATH`, `credential:NAME` or `sealed:...`.
-            secret_access_key: Spanned<SecretRef>,
-        }
-        optional {
-            /// Stable identity; by default made of the name.
-            id: Option<Spanned<Uuid>>,
-            /// URL of the store. Left out: AWS, in `region`.
-            endpoint: Option<Spanned<String>>,
-            /// `"virtual"` (the default on AWS) or `"path"` (the default elsewhere).
-            addressing: Option<Addressing>,
-            /// What the store is, which sets its habits: `aws`, `minio`, `seaweedfs`, `r2`, `other`.
-            provider: Option<Provider>,
-            /// The store compares a payload with its signed SHA-256 before it keeps it. Default: by provider.
-            verifies_sha256: Option<bool>,
-            /// The store takes checksums in trailers of unsigned bodies. Default: by provider.
-            trailers: Option<bool>,
-            timeouts: Timeouts,
-            /// Allow an endpoint with a private address.
-            allow_private: Option<bool>,
-            /// Allow an `http:` endpoint.
-            allow_http: Option<bool>,
-            /// PEM bundle to trust instead of the system's.
-            ca_file: Option<Spanned<String>>,
-        }
-        secret {
-            /// For temporary credentials.
-            session_token: Option<Spanned<SecretRef>>,
-        }
-    }
-}
-
-section! {
-    /// Time limits towards one resource.
-    #[derive(Copy, Default)]
-    "timeouts" Timeouts {
-        optional {
-            /// Default `"3s"`.
-            connect: Option<Span>,
-            /// Default `"5s"`.
-            tls: Option<Span>,
-            /// From the end of the request to the response's head. Default `"30s"`, AI `"120s"`.
-            first_byte: Option<Span>,
-            /// Between two reads or writes of a body. Default `"60s"`, AI `"120s"`.
-            idle: Option<Span>,
-            /// How long an unused connection is kept. Default `"60s"`.
-            pool_idle: Option<Span>,
-        }
-    }
-}
-
-section! {
-    /// A bucket of Google Cloud Storage. Read and checked; not served by this version.
-    "[[gcs]]" Gcs {
-        required {
-            name: Spanned<String>,
-            bucket: Spanned<String>,
-            /// Service account key, JSON.
-            credentials: Spanned<SecretRef>,
-        }
-        optional {
-            id: Option<Spanned<Uuid>>,
-            endpoint: Option<Spanned<String>>,
-            timeouts: Timeouts,
-            allow_private: Option<bool>,
-            allow_http: Option<bool>,
-            ca_file: Option<Spanned<String>>,
-        }
-    }
-}
-
-section! {
-    /// A container of Azure Blob Storage. Read and checked; not served by this version.
-    "[[azure]]" Azure {
-        required {
-            name: Spanned<String>,
-            account: Spanned<String>,
-            container: Spanned<String>,
-            account_key: Spanned<SecretRef>,
-        }
-        optional {
-            id: Option<Spanned<Uuid>>,
-            endpoint: Option<Spanned<String>>,
-            timeouts: Timeouts,
-            allow_private: Option<bool>,
-            allow_http: Option<bool>,
-            ca_file: Option<Spanned<String>>,
-        }
-    }
-}
-
-section! {
-    /// An account at an AI provider, or a model server.
-    "[[ai]]" Ai {
-        required {
-            name: Spanned<String>,
-            /// `openai`, or `other` for any server with the same API. `anthropic`, `google` and `aws` are not
-            /// served by this version.
-            r#type: Spanned<AiTypeWord>,
-        }
-        optional {
-            id: Option<Spanned<Uuid>>,
-            /// Up to and including the version, such as `https://api.openai.com/v1`. Required for `other`.
-            base_url: Option<Spanned<String>>,
-            /// Names, or `{ alias = "fast", upstream = "gpt-4o-mini" }`. Left out: whatever the server has.
-            models: Option<Vec<Spanned<Model>>>,
-            /// Ask for token counts in streams that did not, and hide them again: `auto` (until the server
-            /// refuses) or `never`. Default `auto`.
-            usage_injection: Option<Usage>,
-            /// The server has `/v1/responses`. Default: true for `openai`, else false.
-            responses: Option<bool>,
-            timeouts: Timeouts,
-            allow_private: Option<bool>,
-            allow_http: Option<bool>,
-            ca_file: Option<Spanned<String>>,
-        }
-        secret {
-            /// Left out for servers that ask for none.
-            api_key: Option<Spanned<SecretRef>>,
-        }
-    }
-}
-
-/// An entry of `models`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Model {
-    Name(String),
-    Alias(ModelAlias),
-}
-
-section! {
-    /// A model under a name of our own.
-    "models" ModelAlias {
-        required {
-            /// What clients write.
-            alias: String,
-            /// What the provider calls it.
-            upstream: String,
-        }
-    }
-}
-
-section! {
-    /// One endpoint over many resources.
-    "[[repository]]" Repository {
-        required {
-            /// A uuid, given once and kept: sealed keys are bound to it.
-            id: Spanned<Uuid>,
-            name: Spanned<String>,
-            /// What clients speak: `S3`, or `OPENAI` for AI alone. `GCS` and `BLOB` are not served by this version.
-            endpoint: Spanned<Endpoint>,
-        }
-        optional {
-            /// `NORMAL`, the default. `MIRROR` is not served by this version.
-            mode: Option<Spanned<Mode>>,
-            buckets: Vec<BucketEntry>,
-            /// Names of `[[ai]]` resources, first choice first. Adds an `OpenAI` endpoint to a storage repository.
-            ai: Vec<Spanned<String>>,
-            /// Where buckets that clients create are kept. Needs `bucket_prefix`.
-            default_resource: Option<Spanned<String>>,
-            /// Put before the names of buckets that clients create.
-            bucket_prefix: Option<Spanned<String>>,
-            /// Whether clients may leave payloads unsigned: `allow`, the default, or `tls-only`.
-            unsigned_payload: Option<Payload>,
-            limits: RepositoryLimits,
-            /// `/v1/...` paths beyond the supported ones that are forwarded as they are to the first `ai` resource.
-            passthrough: Vec<Spanned<String>>,
-        }
-    }
-}
-
-section! {
-    /// A bucket of a repository.
-    "buckets" BucketEntry {
-        required {
-            /// The name of an `[[s3]]`, `[[gcs]]` or `[[azure]]` resource.
-            resource: Spanned<String>,
-        }
-        optional {
-            /// The bucket name that clients see. Default: the upstream's.
-            expose_as: Option<Spanned<String>>,
-            /// Put before every key at the upstream. Also written `folder`.
-            #[serde(alias = "folder")]
-            prefix: Option<Spanned<String>>,
-            /// The creation date that bucket lists show. Default: 2026-01-01.
-            created_at: Option<Time>,
-        }
-    }
-}
-
-section! {
-    /// Limits of one repository.
-    #[derive(Default)]
-    "repository.limits" RepositoryLimits {
-        optional {
-            /// Requests a second.
-            rps: Option<Spanned<u32>>,
-            /// Requests at once.
-            concurrent: Option<Spanned<u32>>,
-            /// Largest object or part. Default: what S3 itself takes, 10,000 parts of 5 GiB.
-            max_object: Option<Spanned<Size>>,
-        }
-    }
-}
-
-section! {
-    /// A key that clients use. `aqueduct key create` and the admin API write these, one a file, in `keys.d`.
-    "[[key]]" Key {
-        required {
-            id: Spanned<Uuid>,
-            /// The name of the repository that it opens.
-            repository: Spanned<String>,
-            /// Which of the repository's endpoints: `storage` or `ai`.
-            family: Spanned<FamilyWord>,
-            name: Spanned<String>,
-        }
-        optional {
-            /// `READ`, `WRITE` or `ADMIN`. Default `READ`; an AI key is always `WRITE`.
-            access: Option<Spanned<AccessWord>>,
-            /// Narrows `WRITE` to puts, deletes and multipart.
-            write_only: Option<Spanned<bool>>,
-            /// The public part: the access key id.
-            key: Option<Spanned<String>>,
-            /// The provider that an AI key is labelled with.
-            ai_type: Option<Spanned<AiTypeWord>>,
-            /// Refuse resources of any other type than `ai_type`.
-            restrict_to_type: Option<bool>,
-            created_at: Option<Time>,
-            created_by: Option<String>,
-            not_before: Option<Time>,
-            expires_at: Option<Time>,
-            disabled: Option<bool>,
-            /// Set when the key was deleted; the entry stays as a record.
-            deleted_at: Option<Time>,
-            /// Networks or addresses that may use the key.
-            allow_ips: Vec<Spanned<String>>,
-            /// Buckets, by the names that clients see.
-            allow_buckets: Vec<Spanned<String>>,
-            /// `bucket/prefix`, by the names that clients see.
-            allow_prefixes: Vec<Spanned<String>>,
-            /// Models, by the names that clients write.
-            models: Vec<Spanned<String>>,
-            /// `sha256:` and 64 hex digits: an AI key's bearer token, hashed.
-            secret_sha256: Option<Spanned<String>>,
-            /// PEM: the public half of a GCS key. Not served by this version.
-            public_key: Option<Spanned<String>>,
-        }
-        secret {
-            /// A storage key's secret.
-            secret: Option<Spanned<SecretRef>>,
-        }
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self {
-            s3: Vec::new(),
-            gcs: Vec::new(),
-            azure: Vec::new(),
-            ai: Vec::new(),
-            admin: None,
-            base_domains: BaseDomains::default(),
-            trusted_proxies: Vec::new(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Model {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Model;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a model's name, or { alias = \"...\", upstream = \"...\" }")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Model, E> {
-                Ok(Model::Name(name.to_owned()))
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Model, A::Error> {
-                let map = serde::de::value::MapAccessDeserializer::new(map);
-                ModelAlias::deserialize(map).map(Model::Alias)
-            }
-        }
-
-        from.deserialize_any(Visitor)
     }
 }
 
