@@ -88,6 +88,8 @@ const LAYERS: &[Layer] = &[
         part: "proxy",
         may: &[
             "pipeline",
+            // Whose pure answers it puts on the wire: only `proxy` and `app` know Pingora.
+            "admin",
             "config::snapshot",
             // The handle that gives a request its snapshot.
             "config::live",

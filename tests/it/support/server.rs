@@ -166,7 +166,7 @@ impl Server {
     pub(crate) async fn generation(&self) -> u64 {
         let status = self.admin("GET", "/-/status", "").await;
         let json: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
-        json["generation"]
+        json["config"]["generation"]
             .as_u64()
             .unwrap_or_else(|| panic!("no generation in {json}"))
     }
