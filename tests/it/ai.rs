@@ -99,9 +99,10 @@ async fn events_are_handed_on_one_by_one() {
     let started = Instant::now();
     let mut client = post(&server, CHAT, STREAM).await;
     let head = client.head().await;
-    assert_eq!(
-        (head.status, head.header("content-type")),
-        (200, Some("text/event-stream"))
+    assert_eq!(head.status, 200);
+    assert!(
+        head.header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/event-stream"))
     );
     let mut bytes = vec![0; 1 << 16];
     let read = tokio::io::AsyncReadExt::read(&mut client.stream, &mut bytes);

@@ -70,6 +70,10 @@ async fn ambiguous_framing_reaches_the_origin_never() {
         client
             .send(format!("{}{body}{smuggled}", framed(&server, framing)))
             .await;
+        // Half closed, so that a parser which waits for more gives up as well.
+        tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
+            .await
+            .unwrap();
         if let Some(answer) = client.try_response().await {
             assert!(
                 (400..=501).contains(&answer.status),

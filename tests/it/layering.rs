@@ -62,11 +62,11 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         part: "storage",
-        may: &["policy", "keys", "message"],
+        may: &["policy", "keys", "message", "telemetry"],
     },
     Layer {
         part: "ai",
-        may: &["policy", "keys", "message"],
+        may: &["policy", "keys", "message", "telemetry"],
     },
     Layer {
         part: "config",
@@ -88,7 +88,11 @@ const LAYERS: &[Layer] = &[
         part: "proxy",
         may: &[
             "pipeline",
+            // Whose pure answers it puts on the wire: only `proxy` and `app` know Pingora.
+            "admin",
             "config::snapshot",
+            // The handle that gives a request its snapshot.
+            "config::live",
             "storage",
             "ai",
             "policy",
@@ -111,7 +115,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         part: "cli",
-        may: &["app", "config", "demo", "keys"],
+        may: &["app", "config", "demo", "keys", "telemetry"],
     },
 ];
 

@@ -84,12 +84,13 @@ async fn check(bucket: &'static str, prefix: &str, refused: &[&str]) {
 
 #[tokio::test]
 async fn odd_keys_arrive_byte_for_byte() {
-    check("", "", &["a%0Ab"]).await;
+    // AWS, too, refuses to climb above the bucket, and only that.
+    check("", "", &["../up", ".."]).await;
 }
 
 #[tokio::test]
 async fn a_prefix_is_put_before_them_and_cannot_be_left() {
-    let dots = ["a/./b", "a/../b", "../up", "..", "a%0Ab"];
+    let dots = ["a/./b", "a/../b", "../up", ".."];
     check(", prefix = \"team/one/\"", "team/one/", &dots).await;
 }
 

@@ -299,7 +299,7 @@ async fn signals_and_the_admin_api_reload_too() {
     assert_eq!(server.admin("POST", "/-/reload", "").await.status, 200);
     assert_eq!(server.generation().await, generation + 1);
     fs::write(server.config("conf.d/more.toml"), key(6)).unwrap();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
+    let pid = server.pid();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     changed(&server, generation + 1, "SIGHUP").await;
     assert_eq!(server.get("k").await.status, 200);

@@ -106,11 +106,6 @@ impl Server {
                 "did not start: {exited:?}\n{}",
                 self.log()
             );
-            if std::env::var("NOADMIN").is_ok()
-                && tokio::net::TcpStream::connect(self.s3).await.is_ok()
-            {
-                return;
-            }
             if tokio::net::TcpStream::connect(self.admin).await.is_ok()
                 && self
                     .ask_admin("GET", "/readyz", "")
@@ -131,8 +126,8 @@ impl Server {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
     }
 
     /// Runs another command of the binary on the same config.
@@ -171,7 +166,7 @@ impl Server {
     pub(crate) async fn generation(&self) -> u64 {
         let status = self.admin("GET", "/-/status", "").await;
         let json: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
-        json["generation"]
+        json["config"]["generation"]
             .as_u64()
             .unwrap_or_else(|| panic!("no generation in {json}"))
     }
@@ -217,6 +212,15 @@ impl Drop for Server {
     )]
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // Asked to end by itself, it writes out its log first.
+            let pid = rustix::process::Pid::from_child(&self.child);
+            let _asked = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let asked = Instant::now();
+            while matches!(self.child.try_wait(), Ok(None))
+                && asked.elapsed() < Duration::from_secs(2)
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("{}", lines[lines.len().saturating_sub(12)..].join("\n"));

@@ -78,7 +78,12 @@ impl Request {
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        let mut canonical = format!("{}\n{}\n{}\n", self.method, self.path, query.join("&"));
+        let mut canonical = format!(
+            "{}\n{}\n{}\n",
+            self.method,
+            encoded(&self.path),
+            query.join("&")
+        );
         for (name, value) in &signed {
             let _written = writeln!(canonical, "{name}:{}", value.trim());
         }
@@ -99,6 +104,23 @@ impl Request {
             self.key
         )
     }
+}
+
+/// The path as it is signed: every byte but the unreserved ones and `/` escaped, in capitals, once.
+fn encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let escape: String = rest.by_ref().take(2).map(char::from).collect();
+            let _written = write!(text, "%{}", escape.to_ascii_uppercase());
+        } else if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _written = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
