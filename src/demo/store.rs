@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// What the banner says about the store.
 pub(super) const LACKS: &str =
-    "versions, tags, ACLs, policies, lifecycle, object lock and a list of unfinished uploads";
+    "versions, tags, ACLs, policies, lifecycle, object lock or list of unfinished uploads";
 
 /// A running store; its files are its folder's owner's to remove.
 #[derive(Debug)]
