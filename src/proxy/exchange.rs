@@ -88,6 +88,9 @@ pub async fn exchange(
     mut client: Option<&mut ServerSession>,
     mut outgoing: Outgoing<'_>,
 ) -> Result<Answer> {
+    if let (Body::Client(body), Some(client)) = (&mut outgoing.body, client.as_deref_mut()) {
+        body.prime(client).await?;
+    }
     let mut attempts = 0;
     let mut stale = 0;
     let outcome = loop {

@@ -87,7 +87,12 @@ impl HttpServerApp for H2 {
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         if matches!(session.read_request().await, Ok(true)) {
-            let _reusable = self.0.serve(&mut session).await;
+            // A stream that is not ended here is reset: the client must not take a broken answer for a whole one.
+            if self.0.serve(&mut session).await
+                && let Err(error) = session.finish().await
+            {
+                tracing::debug!(%error, "the client left before its answer's end");
+            }
         }
         None
     }

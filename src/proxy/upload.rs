@@ -39,6 +39,8 @@ pub struct ClientBody {
     pub bytes_in: u64,
     /// Largest body accepted, in bytes as received.
     bytes_max: u64,
+    /// Released before there was a connection to send it on.
+    primed: Chunks,
     released: SmallVec<[Bytes; 4]>,
     released_bytes: usize,
     replayable: bool,
@@ -75,6 +77,7 @@ impl ClientBody {
             started: None,
             bytes_in: 0,
             bytes_max,
+            primed: Chunks::new(),
             released: SmallVec::new(),
             released_bytes: 0,
             replayable: true,
@@ -94,14 +97,30 @@ impl ClientBody {
         self.replayable
     }
 
+    /// Reads until the first bytes are released, or the whole of a short body checked out. Before that nothing
+    /// goes to the upstream: there are stores that keep a body cut off before its first byte as an empty object.
+    pub async fn prime(&mut self, client: &mut ServerSession) -> Result<()> {
+        self.say_continue(client).await?;
+        let mut out = Chunks::new();
+        while !self.ended && out.iter().all(Bytes::is_empty) {
+            let chunk = client.read_request_body().await;
+            self.advance(chunk.map_err(|error| cut(&error))?, &mut out)?;
+        }
+        self.primed = out;
+        Ok(())
+    }
+
+    async fn say_continue(&mut self, client: &mut ServerSession) -> Result<()> {
+        if std::mem::take(&mut self.expects_continue) {
+            let said = client.write_continue_response().await;
+            said.map_err(client_gone)?;
+        }
+        Ok(())
+    }
+
     /// Reads and verifies a message that holds no content, so that nothing is sent before it checked out.
     pub async fn read_empty(&mut self, client: &mut ServerSession) -> Result<()> {
-        if std::mem::take(&mut self.expects_continue) {
-            client
-                .write_continue_response()
-                .await
-                .map_err(client_gone)?;
-        }
+        self.say_continue(client).await?;
         let mut out = Chunks::new();
         while !self.ended {
             let chunk = client
@@ -180,13 +199,8 @@ pub async fn pump(
     for chunk in body.released.clone() {
         write(upstream, chunk).await?;
     }
-    if std::mem::take(&mut body.expects_continue) {
-        client
-            .write_continue_response()
-            .await
-            .map_err(|error| Failure::Client(client_gone(error)))?;
-    }
-    let mut out = Chunks::new();
+    let mut out = std::mem::take(&mut body.primed);
+    send_released(upstream, body, &mut out).await?;
     while !body.ended {
         let chunk = tokio::select! {
             biased;
@@ -201,12 +215,24 @@ pub async fn pump(
         };
         // A failed check drops what it handed on: the upstream must see a broken message, not a whole one.
         body.advance(chunk, &mut out).map_err(Failure::Client)?;
-        for chunk in out.drain(..) {
-            body.remember(&chunk);
-            write(upstream, chunk).await?;
-        }
+        send_released(upstream, body, &mut out).await?;
     }
     Ok(Sent::Whole)
+}
+
+/// All of it is remembered before any of it is sent: a failed write must not lose what stood behind it.
+async fn send_released(
+    upstream: &mut HttpSession,
+    body: &mut ClientBody,
+    out: &mut Chunks,
+) -> Result<(), Failure> {
+    for chunk in out.iter() {
+        body.remember(chunk);
+    }
+    for chunk in out.drain(..) {
+        write(upstream, chunk).await?;
+    }
+    Ok(())
 }
 
 async fn write(upstream: &mut HttpSession, chunk: Bytes) -> Result<(), Failure> {
