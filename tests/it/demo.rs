@@ -33,11 +33,15 @@ impl Demo {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
+            .expect("the binary was built");
         let mut banner = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
         while !banner.contains("The store is for trying things out") {
-            assert_ne!(lines.read_line(&mut banner).unwrap(), 0, "{banner}");
+            assert_ne!(
+                lines.read_line(&mut banner).expect("stdout is text"),
+                0,
+                "{banner}"
+            );
         }
         // Access log lines follow; somebody must read them.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
@@ -46,8 +50,8 @@ impl Demo {
 
     /// What stands between two texts of the banner.
     fn between(&self, before: &str, after: &str) -> &str {
-        let (_, rest) = self.banner.split_once(before).unwrap();
-        rest.split_once(after).unwrap().0
+        let (_, rest) = self.banner.split_once(before).expect("the banner says so");
+        rest.split_once(after).expect("the banner says so").0
     }
 
     fn folder(&self) -> PathBuf {
@@ -56,10 +60,10 @@ impl Demo {
 
     /// Ctrl-C, and whether it ended well.
     fn interrupt(mut self) -> bool {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        self.child.wait().unwrap().success()
+        let pid = i32::try_from(self.child.id()).expect("pids are small");
+        let pid = rustix::process::Pid::from_raw(pid).expect("pids are not 0");
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+        self.child.wait().expect("it is our child").success()
     }
 }
 
