@@ -104,7 +104,7 @@ impl ClientBody {
         let mut out = Chunks::new();
         while !self.ended && out.iter().all(Bytes::is_empty) {
             let chunk = client.read_request_body().await;
-            self.advance(chunk.map_err(|error| cut(&error))?, &mut out)?;
+            self.take(chunk.map_err(|error| cut(&error))?, client, &mut out)?;
         }
         self.primed = out;
         Ok(())
@@ -140,6 +140,21 @@ impl ClientBody {
         } else if self.replayable {
             self.released.push(chunk.clone());
         }
+    }
+
+    /// Passes one chunk through the step, and the end with it where that was the last: the server may answer as
+    /// soon as it has the last byte, which must not look like an answer to half a request.
+    fn take(
+        &mut self,
+        chunk: Option<Bytes>,
+        client: &mut ServerSession,
+        out: &mut Chunks,
+    ) -> Result<()> {
+        self.advance(chunk, out)?;
+        if !self.ended && client.is_body_done() {
+            self.advance(None, out)?;
+        }
+        Ok(())
     }
 
     /// Passes one chunk of the client, or its end, through the step.
@@ -214,7 +229,8 @@ pub async fn pump(
             chunk = client.read_request_body() => chunk.map_err(|error| Failure::Client(cut(&error)))?,
         };
         // A failed check drops what it handed on: the upstream must see a broken message, not a whole one.
-        body.advance(chunk, &mut out).map_err(Failure::Client)?;
+        body.take(chunk, client, &mut out)
+            .map_err(Failure::Client)?;
         send_released(upstream, body, &mut out).await?;
     }
     Ok(Sent::Whole)

@@ -142,7 +142,7 @@ async fn ai_answers(server: &Server, bearer: &str) -> Vec<String> {
 /// What Aqueduct itself wrote to disk: keys and state, not the config that the test wrote.
 fn written(server: &Server) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for folder in ["config/keys.d", "state"] {
+    for folder in ["etc/config/keys.d", "state"] {
         collect(&server.dir.path().join(folder), &mut found);
     }
     assert!(!found.is_empty(), "nothing was written at all");

@@ -51,7 +51,9 @@ async fn changed(server: &Server, from: u64, what: &str) -> u64 {
     }
 }
 
+/// A file with a key of its own.
 fn key(number: usize) -> String {
+    let number = number + 100;
     format!(
         "[[key]]\nid = \"00000000-0000-4000-8000-0000000{number:05}\"\nrepository = \"main\"\nfamily = \"storage\"\n\
          name = \"k{number}\"\nkey = \"AQDTBBBBBBBBBBB{number:05}\"\nsecret = \"plain:0123456789012345678901234567890123456789\"\n"

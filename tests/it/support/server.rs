@@ -63,11 +63,11 @@ impl Server {
             .tempdir()
             .unwrap();
         let [s3, ai, admin] = free_addresses();
-        for folder in ["config/conf.d", "config/keys.d", "state"] {
+        for folder in ["etc/config/conf.d", "etc/config/keys.d", "secrets", "state"] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         let write = |name: &str, text: String| {
-            fs::write(dir.path().join("config").join(name), text).unwrap();
+            fs::write(dir.path().join("etc/config").join(name), text).unwrap();
         };
         write(
             "aqueduct.toml",
@@ -75,11 +75,11 @@ impl Server {
         );
         write("conf.d/main.toml", workload_config(setup));
         write("conf.d/keys.toml", key_config());
-        fs::write(dir.path().join("master"), MASTER).unwrap();
+        fs::write(dir.path().join("secrets/master"), MASTER).unwrap();
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let child = command()
             .args(["serve", "--config"])
-            .arg(dir.path().join("config"))
+            .arg(dir.path().join("etc/config"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -119,7 +119,7 @@ impl Server {
     }
 
     pub(crate) fn config(&self, name: &str) -> PathBuf {
-        self.dir.path().join("config").join(name)
+        self.dir.path().join("etc/config").join(name)
     }
 
     pub(crate) fn log(&self) -> String {
@@ -212,6 +212,7 @@ impl Drop for Server {
     )]
     fn drop(&mut self) {
         if std::thread::panicking() {
+            eprintln!("ended by itself: {:?}", self.child.try_wait());
             // Asked to end by itself, it writes out its log first.
             let pid = rustix::process::Pid::from_child(&self.child);
             let _asked = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -221,9 +222,22 @@ impl Drop for Server {
             {
                 std::thread::sleep(Duration::from_millis(20));
             }
+            let kept = format!(
+                "{}/aqueduct-{}.log",
+                env!("CARGO_TARGET_TMPDIR"),
+                self.s3.port()
+            );
             let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("{}", lines[lines.len().saturating_sub(12)..].join("\n"));
+            let warnings: Vec<&str> = log
+                .lines()
+                .filter(|line| !line.contains("\"level\":\"info\""))
+                .collect();
+            let last = &warnings[warnings.len().saturating_sub(12)..];
+            eprintln!(
+                "{}\nall of it: {kept} {:?}",
+                last.join("\n"),
+                fs::write(&kept, &log)
+            );
         }
         // It may have ended by itself already.
         let _killed = self.child.kill();
@@ -283,7 +297,7 @@ token_sha256 = "sha256:{token}"
 
 [[secrets.master]]
 id = "test"
-source = "file:{dir}/master"
+source = "file:{dir}/secrets/master"
 
 [limits]
 {limits}
