@@ -65,6 +65,8 @@ pub enum Kind {
 
     // What it is asked of.
     BucketNotFound,
+    /// A bucket to be made is there already, and the client's own.
+    BucketExists,
     ObjectNotFound,
     UploadNotFound,
     ModelNotFound,

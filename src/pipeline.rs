@@ -83,9 +83,18 @@ pub fn identify(
 
 /// Checks every target of the whole request, and finds the buckets that it names.
 pub fn permit(key: Arc<Key>, repository: Arc<Repository>, op: WholeOp) -> Result<Permitted> {
-    let permit = authorize::authorize(&key, op.demands())?;
     let endpoint = storage(&repository)?;
     let request = op.request();
+    if request.op() == Op::CreateBucket
+        && let Some(name) = request.bucket()
+        && endpoint.by_name.contains_key(name)
+        && authorize::may_see(&key, name)
+    {
+        // Whatever the key's access: clients such as rclone make sure of a bucket before they upload.
+        let message = "The bucket that you tried to create already exists, and you own it.";
+        return Err(Error::new(Kind::BucketExists, message));
+    }
+    let permit = authorize::authorize(&key, op.demands())?;
     if matches!(request.op(), Op::CreateBucket | Op::DeleteBucket) {
         return Err(Error::new(
             Kind::AccessDenied,

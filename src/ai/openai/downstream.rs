@@ -161,7 +161,7 @@ pub fn error_head(error: &Error, request_id: &str, attempts: u32) -> HeaderMap {
 fn is_final(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Unsupported | Kind::UpstreamAuth | Kind::Conflict
+        Kind::Unsupported | Kind::UpstreamAuth | Kind::BucketExists | Kind::Conflict
     )
 }
 

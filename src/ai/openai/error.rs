@@ -67,7 +67,7 @@ pub fn answer(kind: Kind) -> Answer {
         Kind::BucketNotFound | Kind::ObjectNotFound | Kind::UploadNotFound | Kind::NotFound => {
             (404, INVALID, Some("unknown_url"))
         }
-        Kind::Conflict => (409, INVALID, None),
+        Kind::BucketExists | Kind::Conflict => (409, INVALID, None),
         Kind::PreconditionFailed => (412, INVALID, None),
 
         Kind::RateLimited => (429, "requests", Some("rate_limit_exceeded")),

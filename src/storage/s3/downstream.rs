@@ -3,11 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use super::body;
 use super::error::FAILURE_BYTES_MAX;
 use super::names;
 use super::route::{Op, Reply, S3Request, Verb, WholeOp};
@@ -119,9 +120,13 @@ pub fn reply(
     };
     let mut kept: ReplyHeaders = headers
         .iter()
-        .filter(|(name, _)| is_shown(name.as_str()))
+        .filter(|(name, _)| is_shown(name.as_str()) && *name != CONTENT_ENCODING)
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
+    // Some stores keep the framing of an upload as the object's coding.
+    if let Ok(Some(coding)) = body::content_encoding(headers, false) {
+        kept.push((CONTENT_ENCODING, coding));
+    }
     let keeps_length = body == ReplyBody::Forward || (is_head && status.is_success());
     if keeps_length && let Some(length) = headers.get(CONTENT_LENGTH) {
         kept.push((CONTENT_LENGTH, length.clone()));

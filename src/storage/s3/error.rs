@@ -69,6 +69,7 @@ pub fn status_and_code(kind: Kind) -> (StatusCode, &'static str) {
         }
         Kind::UploadNotFound => (StatusCode::NOT_FOUND, "NoSuchUpload"),
         Kind::ModelNotAllowed => (StatusCode::FORBIDDEN, "AccessDenied"),
+        Kind::BucketExists => (StatusCode::CONFLICT, "BucketAlreadyOwnedByYou"),
         Kind::Conflict => (StatusCode::CONFLICT, "OperationAborted"),
         Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailed"),
 
