@@ -28,7 +28,7 @@ use super::last_good::{self, Copied};
 use super::revoked::Revoked;
 use super::secrets::{Env, process_env};
 use super::snapshot::{Listen, ProcessSettings, Snapshot};
-use super::source::{Loader, Overlay, SourceSet};
+use super::source::{Loader, Overlay, SourceSet, Watched};
 use crate::keys::seal::MasterRing;
 use crate::telemetry::metrics::Metrics;
 
@@ -297,9 +297,9 @@ impl Live {
         self.writer().attempt(trigger, Patience::Young)
     }
 
-    /// Directories to watch.
-    pub(super) fn directories(&self) -> Vec<PathBuf> {
-        self.writer().state.loader.directories()
+    /// What to watch.
+    pub(super) fn watched(&self) -> Watched {
+        self.writer().state.loader.watched()
     }
 
     pub(super) fn observer(&self) -> Option<&Arc<dyn ReloadObserver>> {

@@ -19,6 +19,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::oneshot;
 
 use super::live::{Live, ReloadOutcome, Trigger};
+use super::source::Watched;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,8 @@ pub struct Watch {
 enum Message {
     /// Something happened to some file. Directories that went away took their watches with them.
     Hint {
-        gone: Vec<PathBuf>,
+        paths: Vec<PathBuf>,
+        gone: bool,
     },
     WatcherFailed(String),
     Reload {
@@ -77,6 +79,7 @@ impl Watch {
             inbox,
             messages: messages.clone(),
             watcher: None,
+            wanted: Watched::default(),
             watched: HashMap::new(),
             last_failure: None,
             change: None,
@@ -135,6 +138,8 @@ struct Worker {
     inbox: Receiver<Message>,
     messages: Sender<Message>,
     watcher: Option<RecommendedWatcher>,
+    /// What the running set wants watched.
+    wanted: Watched,
     /// Each directory that is watched.
     watched: HashMap<PathBuf, Identity>,
     last_failure: Option<String>,
@@ -147,9 +152,10 @@ impl Worker {
         loop {
             let wait = self.wake_at().saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(Message::Hint { gone }) => {
-                    self.forget(&gone);
-                    self.note_change();
+                Ok(Message::Hint { paths, gone }) => {
+                    if self.take_hint(&paths, gone) {
+                        self.note_change();
+                    }
                 }
                 Ok(Message::WatcherFailed(error)) => {
                     self.fail(&error);
@@ -250,14 +256,11 @@ impl Worker {
         let mut replies = vec![reply];
         let mut go_on = true;
         let mut hinted = false;
-        let mut forgotten = Vec::new();
+        let mut hints = Vec::new();
         for message in self.inbox.try_iter() {
             match message {
                 Message::Reload { reply, .. } => replies.push(reply),
-                Message::Hint { gone } => {
-                    forgotten.extend(gone);
-                    hinted = true;
-                }
+                Message::Hint { paths, gone } => hints.push((paths, gone)),
                 Message::WatcherFailed(error) => {
                     tracing::warn!(%error, "the config watcher failed; polling goes on");
                     hinted = true;
@@ -265,7 +268,9 @@ impl Worker {
                 Message::Stop => go_on = false,
             }
         }
-        self.forget(&forgotten);
+        for (paths, gone) in hints {
+            hinted |= self.take_hint(&paths, gone);
+        }
         let outcome = self.done(trigger);
         if hinted {
             self.note_change();
@@ -277,11 +282,15 @@ impl Worker {
         go_on
     }
 
-    /// Another directory of the same name may have the same inode.
-    fn forget(&mut self, gone: &[PathBuf]) {
-        for path in gone {
-            self.watched.remove(path);
+    /// Whether an event may have changed the set; one that names nothing may.
+    fn take_hint(&mut self, paths: &[PathBuf], gone: bool) -> bool {
+        if gone {
+            // Another directory of the same name may have the same inode.
+            for path in paths {
+                self.watched.remove(path);
+            }
         }
+        paths.is_empty() || paths.iter().any(|path| self.wanted.concerns(path))
     }
 
     /// Watches what is to be watched now: directories come, go and are replaced under the same name.
@@ -301,7 +310,8 @@ impl Worker {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        let wanted = self.live.directories();
+        self.wanted = self.live.watched();
+        let wanted = &self.wanted.directories;
         let mut appeared = false;
         let mut failure = None;
         self.watched.retain(|path, inode| {
@@ -313,15 +323,15 @@ impl Worker {
             keep
         });
         for path in wanted {
-            let Some(inode) = identity(&path) else {
+            let Some(inode) = identity(path) else {
                 continue;
             };
-            if self.watched.contains_key(&path) {
+            if self.watched.contains_key(path) {
                 continue;
             }
-            match watcher.watch(&path, RecursiveMode::NonRecursive) {
+            match watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    self.watched.insert(path, inode);
+                    self.watched.insert(path.to_owned(), inode);
                     appeared = true;
                 }
                 Err(error) => failure = Some(format!("{}: {error}", path.display())),
@@ -354,14 +364,8 @@ fn watcher(messages: Sender<Message>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
         let message = match event {
             Ok(event) if is_change(event.kind) => Message::Hint {
-                gone: match event.kind {
-                    EventKind::Remove(_) => event.paths,
-                    EventKind::Any
-                    | EventKind::Access(_)
-                    | EventKind::Create(_)
-                    | EventKind::Modify(_)
-                    | EventKind::Other => Vec::new(),
-                },
+                gone: matches!(event.kind, EventKind::Remove(_)),
+                paths: event.paths,
             },
             Ok(_) => return,
             Err(error) => Message::WatcherFailed(error.to_string()),

@@ -177,23 +177,20 @@ pub(super) fn unreadable(path: &Path, severity: Severity, error: &io::Error) -> 
     )
 }
 
-/// Adds the directories of `path` and of every hop, if it or a directory above it is a symbolic link.
-pub(super) fn follow(path: &Path, dirs: &mut Vec<PathBuf>) {
+/// Adds `path` and, if it or a directory above it is a symbolic link, every link and target on the way.
+pub(super) fn follow(path: &Path, steps: &mut Vec<PathBuf>) {
     /// As the kernel has it.
     const HOPS_MAX: usize = 40;
     let mut at = path.to_owned();
     for _ in 0..HOPS_MAX {
-        let Some(parent) = at.parent().map(Path::to_owned) else {
-            return;
-        };
         // The innermost link on the way: the path itself, or a directory above it.
         let link = at
             .ancestors()
             .find_map(|step| Some((step.to_owned(), fs::read_link(step).ok()?)));
-        dirs.push(parent);
+        steps.push(at.clone());
         let Some((step, target)) = link else { return };
         let Some(above) = step.parent() else { return };
-        dirs.push(above.to_owned());
+        steps.push(step.clone());
         let rest = at.strip_prefix(&step).map(Path::to_owned);
         let target = above.join(target);
         at = match rest {

@@ -6,7 +6,7 @@
 
 mod find;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::num::NonZero;
@@ -313,21 +313,54 @@ impl Loader {
         &self.references[path]
     }
 
-    /// Directories whose changes may change the set.
-    pub fn directories(&self) -> Vec<PathBuf> {
+    /// What to watch.
+    pub fn watched(&self) -> Watched {
         let mut roots: Vec<PathBuf> = vec![self.dir.clone()];
         roots.extend(PARTS.iter().map(|(name, _)| self.dir.join(name)));
         roots.extend(MANAGED.iter().map(|name| self.dir.join(name)));
         let referenced = self.references.keys().chain(&self.links);
-        let mut dirs = Vec::new();
+        let mut entries = Vec::new();
         for path in roots.iter().chain(referenced) {
-            follow(path, &mut dirs);
+            follow(path, &mut entries);
         }
-        dirs.extend(roots);
-        dirs.sort();
-        dirs.dedup();
-        dirs.retain(|dir| dir.is_dir());
-        dirs
+        let above = entries
+            .iter()
+            .filter_map(|entry| entry.parent())
+            .map(Path::to_owned);
+        let mut directories: Vec<PathBuf> = above.chain(roots.iter().cloned()).collect();
+        directories.sort();
+        directories.dedup();
+        directories.retain(|directory| directory.is_dir());
+        // Events name files by the directory that is watched, which may be a link's target.
+        let real = roots.iter().filter_map(|root| root.canonicalize().ok());
+        let roots = real.chain(roots.iter().cloned()).collect();
+        Watched {
+            directories,
+            roots,
+            entries: entries.into_iter().collect(),
+        }
+    }
+}
+
+/// Where changes may change the set, and which do.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// Directories to watch, sorted.
+    pub directories: Vec<PathBuf>,
+    /// Directories in which everything counts.
+    roots: HashSet<PathBuf>,
+    /// Elsewhere, the paths that count: a busy neighbour must not keep a change from settling.
+    entries: HashSet<PathBuf>,
+}
+
+impl Watched {
+    /// Whether a change of `path` may change the set.
+    pub fn concerns(&self, path: &Path) -> bool {
+        self.entries.contains(path)
+            || self.roots.contains(path)
+            || path
+                .parent()
+                .is_some_and(|parent| self.roots.contains(parent))
     }
 }
 
