@@ -143,6 +143,7 @@ pub(super) mod tests {
             origin: Origin {
                 tls: true,
                 host: "ai.example".into(),
+                server_name: "ai.example".into(),
                 port: 443,
                 authority: HeaderValue::from_static("ai.example"),
                 base_path: base_path.into(),

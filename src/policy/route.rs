@@ -97,6 +97,9 @@ pub struct Origin {
     pub tls: bool,
     /// Host name or address, without port or brackets.
     pub host: Box<str>,
+    /// What is looked up and named to TLS: `host`, or the bucket's own name under it where the bucket stands
+    /// in the host.
+    pub server_name: Box<str>,
     pub port: u16,
     /// The `Host` header: the port is left out when it is the scheme's own.
     pub authority: HeaderValue,

@@ -162,7 +162,7 @@ impl Default for Dialer {
 fn peer(resource: &Resource, address: SocketAddr, roots: Option<&Arc<CaType>>) -> HttpPeer {
     let origin = &resource.origin;
     let sni = if origin.tls {
-        origin.host.to_string()
+        origin.server_name.to_string()
     } else {
         String::new()
     };
@@ -198,10 +198,10 @@ async fn roots(resource: &Resource) -> Result<Option<Arc<CaType>>> {
 
 async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {
     let origin = &resource.origin;
-    let found: Vec<SocketAddr> = if let Ok(ip) = origin.host.parse::<IpAddr>() {
+    let found: Vec<SocketAddr> = if let Ok(ip) = origin.server_name.parse::<IpAddr>() {
         vec![SocketAddr::new(ip, origin.port)]
     } else {
-        let lookup = tokio::net::lookup_host((&*origin.host, origin.port));
+        let lookup = tokio::net::lookup_host((&*origin.server_name, origin.port));
         let found = tokio::time::timeout(DNS_TIMEOUT, lookup)
             .await
             .map_err(|_| unresolved(resource, "timed out"))?

@@ -100,8 +100,13 @@ impl Cx<'_> {
             },
             signing: SigningCache::new(),
         };
+        let server_name = match account.addressing {
+            Addressing::Path => url.host.clone(),
+            Addressing::Virtual => format!("{}.{}", written.bucket.get_ref(), url.host),
+        };
         let common = Common {
             name: &written.name,
+            server_name: &server_name,
             id: written.id.as_ref(),
             timeouts: timeouts(written.timeouts, STORAGE_TIMEOUTS),
             allow_private: written.allow_private == Some(true),
@@ -137,6 +142,7 @@ impl Cx<'_> {
         };
         let common = Common {
             name: &written.name,
+            server_name: &url.host,
             id: written.id.as_ref(),
             timeouts: timeouts(written.timeouts, AI_TIMEOUTS),
             allow_private: written.allow_private == Some(true),
@@ -172,6 +178,7 @@ impl Cx<'_> {
             origin: Origin {
                 tls: url.tls,
                 host: url.host.as_str().into(),
+                server_name: common.server_name.into(),
                 port: url.port,
                 authority: HeaderValue::try_from(url.authority()).ok()?,
                 base_path: url.base_path.as_str().into(),
@@ -194,6 +201,7 @@ impl Cx<'_> {
 /// What resources of every kind have.
 struct Common<'a> {
     name: &'a Spanned<String>,
+    server_name: &'a str,
     id: Option<&'a Spanned<Uuid>>,
     timeouts: Timeouts,
     allow_private: bool,

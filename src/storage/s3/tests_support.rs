@@ -99,6 +99,7 @@ pub(super) fn bucket(
             origin: Origin {
                 tls: true,
                 host: "store.internal".into(),
+                server_name: "store.internal".into(),
                 port: 443,
                 authority: HeaderValue::from_static("store.internal"),
                 base_path: "".into(),

@@ -155,15 +155,6 @@ pub fn copies_natively(source: &Bucket, target: &Bucket) -> bool {
         && from.region == to.region
 }
 
-/// The name of the host that serves `bucket`: to be resolved, and to be named in TLS.
-pub fn server_name(bucket: &Bucket) -> Result<String> {
-    let host = &bucket.resource.origin.host;
-    Ok(match account(bucket)?.addressing {
-        Addressing::Path => host.to_string(),
-        Addressing::Virtual => format!("{}.{host}", bucket.upstream),
-    })
-}
-
 fn host(bucket: &Bucket) -> Result<HeaderValue> {
     let authority = &bucket.resource.origin.authority;
     match account(bucket)?.addressing {
