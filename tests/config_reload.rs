@@ -14,7 +14,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use aqueduct::config::diagnostic::Report;
-use aqueduct::config::live::{Fallback, Live, Options, ReloadObserver, ReloadOutcome, Trigger};
+use aqueduct::config::live::{
+    Fallback, Live, Options, ReloadObserver, ReloadOutcome, Taken, Trigger,
+};
 use aqueduct::config::source::Overlay;
 use aqueduct::config::watch::{Timing, Watch};
 use aqueduct::keys::Material;
@@ -45,7 +47,7 @@ struct Running {
 struct Observer(Sender<ReloadOutcome>);
 
 impl ReloadObserver for Observer {
-    fn reloaded(&self, _: Trigger, outcome: &ReloadOutcome, _: &Report, _: Timestamp) {
+    fn reloaded(&self, _: Trigger, outcome: &ReloadOutcome, _: &Report, _: Taken) {
         // The test may have ended.
         drop(self.0.send(outcome.clone()));
     }
@@ -55,6 +57,8 @@ impl ReloadObserver for Observer {
     fn watcher_failed(&self, error: &str) {
         panic!("{error}");
     }
+
+    fn watcher_recovered(&self) {}
 }
 
 #[expect(clippy::disallowed_methods, reason = "file times are compared with it")]

@@ -339,7 +339,13 @@ impl Worker {
         }
         match failure {
             Some(error) => self.fail(&error),
-            None => self.last_failure = None,
+            None => {
+                if self.last_failure.take().is_some()
+                    && let Some(observer) = self.live.observer()
+                {
+                    observer.watcher_recovered();
+                }
+            }
         }
         if appeared {
             // What happened there before the watch is seen by one more look.

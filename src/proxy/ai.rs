@@ -101,7 +101,7 @@ async fn run(
     let _entered = repository
         .limiter
         .enter(arrived.started)
-        .inspect_err(|_| record.limited = true)?;
+        .map_err(|refused| record.limited(refused))?;
     let endpoint = repository
         .ai
         .as_ref()
@@ -167,8 +167,7 @@ async fn infer(
     (endpoint, entry): (&AiEndpoint, &KeyEntry),
     inference: Inference,
 ) -> Result<bool> {
-    let held = body::read(engine, session, arrived).await?;
-    record.bytes_in = held.bytes;
+    let held = body::read(engine, session, arrived, record).await?;
     let scan = scan::scan(inference, &held.frames)?;
     record.ai = Some(AiRecord {
         model_requested: scan.model.name.clone(),
@@ -201,6 +200,7 @@ async fn infer(
                 };
                 match deliver::deliver(engine, session, arrived, record, heard, &served).await {
                     Err(error) if has_next && deliver::may_fail_over(session, &error) => {
+                        record.upstream_failed(&error);
                         count_fallback(record, candidates.get(at + 1), &asked, endpoint);
                         last = Some(error);
                     }
@@ -332,7 +332,9 @@ async fn send_upstream(
         idempotent: false,
         first_byte,
     };
-    let answer = exchange(&engine.dialer, Some(session), outgoing).await?;
+    let answer = exchange(&engine.dialer, Some(session), outgoing)
+        .await
+        .map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
     Ok(answer)
 }
@@ -346,8 +348,7 @@ async fn pass_through(
     path: &OtherPath,
     resource: &Arc<Resource>,
 ) -> Result<bool> {
-    let held = body::read(engine, session, arrived).await?;
-    record.bytes_in = held.bytes;
+    let held = body::read(engine, session, arrived, record).await?;
     let content_type = session
         .req_header()
         .headers
@@ -433,8 +434,8 @@ async fn fail(
     record: &mut Record,
     error: &Error,
 ) -> bool {
-    let code = openai::error::answer(error.kind()).code.unwrap_or("error");
-    record.error(error, code);
+    let answer = openai::error::answer(error.kind());
+    record.error(error, answer.code.unwrap_or(answer.kind));
     if error.kind() == Kind::ClientGone || storage::has_answered(session) {
         return false;
     }
@@ -453,6 +454,7 @@ async fn fail(
         Ok(bytes) => record.bytes_out = bytes,
         Err(_) => return false,
     }
+    record.ended();
     storage::drain(session).await
 }
 

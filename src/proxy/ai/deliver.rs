@@ -14,7 +14,7 @@ use crate::ai::route::Inference;
 use crate::ai::sse;
 use crate::ai::tap::{SseTap, UsageChunk};
 use crate::ai::usage::{Ending, JsonTap, Notes, Source, Usage};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
 use crate::proxy::ai::Heard;
@@ -26,6 +26,9 @@ use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
 
 /// Silence on a stream before the client is told that it is alive.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// Of a refusal that is handed on, kept to log its code.
+const REFUSAL_KEPT_BYTES_MAX: usize = 8 * 1024;
 
 /// How an answer came about.
 pub(super) struct Served<'a> {
@@ -103,7 +106,7 @@ async fn stream(
         served,
         downstream::Framing::Events,
     )?);
-    let mut timing = Timing::new(record);
+    let mut timing = Timing::new(record, true);
     let ended = loop {
         let chunk = tokio::select! {
             biased;
@@ -173,6 +176,7 @@ async fn finish_tap(
                 Kind::UpstreamBroken,
                 "The model's answer broke off before its end.",
             )
+            .with_fault(Fault::Truncated)
         })
     })
 }
@@ -187,8 +191,8 @@ async fn broke_off(
     if error.kind() == Kind::ClientGone || !storage::has_answered(session) {
         return Err(error);
     }
-    record.upstream_failed(&error);
-    record.error(&error, "stream_broken");
+    let code = openai::error::answer(error.kind()).code;
+    record.error(&error, code.unwrap_or("upstream_error"));
     if !tap.at_boundary() {
         write(session, record, Bytes::from_static(sse::BREAK)).await?;
     }
@@ -253,9 +257,7 @@ async fn whole(
     let upstream_head = answer.head()?;
     let counts =
         upstream_head.status.is_success() && downstream::is_readable(&upstream_head.headers);
-    if !upstream_head.status.is_success() {
-        record.failed(Kind::InvalidRequest, "upstream_error");
-    }
+    let mut refusal = (!upstream_head.status.is_success()).then(Vec::new);
     let mut head = Some(client_head(
         session,
         arrived,
@@ -265,19 +267,26 @@ async fn whole(
         downstream::Framing::Exact,
     )?);
     let mut tap = JsonTap::new(served.inference);
-    let mut timing = Timing::new(record);
+    let mut timing = Timing::new(record, false);
     let cut = loop {
         let chunk = match relay::next(&mut answer.link.session, session).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break None,
             Err(error) => break Some(error),
         };
+        if let Some(kept) = &mut refusal {
+            let room = REFUSAL_KEPT_BYTES_MAX.saturating_sub(kept.len());
+            kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
         let mut out = Chunks::new();
         tap.push(chunk, &mut out)?;
         if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
             break Some(gone);
         }
     };
+    if let Some(refusal) = refusal {
+        record.failed(Kind::InvalidRequest, &openai::error::code_of(&refusal));
+    }
     let end = if cut.is_some() {
         End::Cut(Error::internal("cut"))
     } else {
@@ -304,7 +313,7 @@ async fn read_already(
     served: &Served<'_>,
     body: Bytes,
 ) -> Result<bool> {
-    record.failed(Kind::InvalidRequest, "upstream_error");
+    record.failed(Kind::InvalidRequest, &openai::error::code_of(&body));
     let mut head = Some(client_head(
         session,
         arrived,
@@ -348,7 +357,8 @@ pub(super) async fn forward(
     let head = build(session, arrived, head.status, &headers)?;
     record.head_sent(head.status);
     respond::write_head(session, head).await?;
-    record.bytes_out = relay::relay(&mut answer, session, resource.timeouts.idle).await?;
+    let idle = resource.timeouts.idle;
+    relay::relay(&mut answer, session, idle, &mut record.bytes_out).await?;
     engine.dialer.release(answer.link).await;
     Ok(true)
 }
@@ -413,18 +423,20 @@ fn build(
     Ok(head)
 }
 
-/// When output was seen.
+/// When output of a stream was seen.
 struct Timing {
     asked: Instant,
+    is_stream: bool,
     first: Option<Instant>,
     last: Option<Instant>,
     outputs: u32,
 }
 
 impl Timing {
-    fn new(record: &Record) -> Self {
+    fn new(record: &Record, is_stream: bool) -> Self {
         Self {
             asked: record.started(),
+            is_stream,
             first: None,
             last: None,
             outputs: 0,
@@ -432,6 +444,9 @@ impl Timing {
     }
 
     fn output(&mut self) {
+        if !self.is_stream {
+            return;
+        }
         let now = Instant::now();
         self.first.get_or_insert(now);
         self.last = Some(now);
