@@ -48,7 +48,10 @@ fn status_member(status: &str) -> Map<String, Value> {
 
 /// `GET /-/status`
 pub(super) fn status(call: &Call<'_>) -> AdminResponse {
-    let snapshot = call.state.live.current();
+    let live = &call.state.live;
+    let snapshot = live.current();
+    // Why what lies on disk is not what runs, where that is so.
+    let report = live.last_report();
     let mut members = Map::from_iter([
         ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),
         (
@@ -60,6 +63,9 @@ pub(super) fn status(call: &Call<'_>) -> AdminResponse {
                 "repositories": snapshot.repositories.len(),
                 "resources": snapshot.resources.len(),
                 "keys": { "s3": snapshot.s3_keys.len(), "ai": snapshot.ai_keys.len() },
+                "applied": !report.blocks(),
+                "problems": report.to_json().get("problems"),
+                "restartRequired": &*live.restart_required(),
             }),
         ),
         ("token".to_owned(), json!({ "name": &*call.identity.name })),

@@ -4,6 +4,9 @@
 //! that is gone. An event is only a hint. After a quiet moment the whole set is read and compared by content, which
 //! also happens every 30 seconds, so that a lost event, a network file system or a failed watcher costs time and
 //! nothing else. Runs on a thread of its own; loads happen there.
+//!
+//! The state directory is watched for one file: a revocation by another process is taken in at once, with no look at
+//! the config.
 
 use std::collections::HashMap;
 use std::io;
@@ -56,9 +59,10 @@ pub struct Watch {
 
 #[derive(Debug)]
 enum Message {
-    /// Something happened to some file. Directories that went away took their watches with them.
+    /// Something happened to these files. Directories that went away took their watches with them.
     Hint {
-        gone: Vec<PathBuf>,
+        paths: Vec<PathBuf>,
+        is_removal: bool,
     },
     WatcherFailed(String),
     Reload {
@@ -78,6 +82,7 @@ impl Watch {
             messages: messages.clone(),
             watcher: None,
             watched: HashMap::new(),
+            state_dir: None,
             last_failure: None,
             change: None,
             poll_at: Instant::now() + timing.poll,
@@ -137,6 +142,8 @@ struct Worker {
     watcher: Option<RecommendedWatcher>,
     /// Each directory that is watched.
     watched: HashMap<PathBuf, Identity>,
+    /// The directory that is watched for revocations alone, where the config does not lie in it too.
+    state_dir: Option<PathBuf>,
     last_failure: Option<String>,
     change: Option<Change>,
     poll_at: Instant,
@@ -147,10 +154,7 @@ impl Worker {
         loop {
             let wait = self.wake_at().saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(Message::Hint { gone }) => {
-                    self.forget(&gone);
-                    self.note_change();
-                }
+                Ok(Message::Hint { paths, is_removal }) => self.hear(&paths, is_removal),
                 Ok(Message::WatcherFailed(error)) => {
                     self.fail(&error);
                     self.note_change();
@@ -178,6 +182,29 @@ impl Worker {
             return change.last + self.timing.retry;
         }
         (change.last + self.timing.quiet).min(change.first + self.timing.settle_max)
+    }
+
+    fn hear(&mut self, paths: &[PathBuf], is_removal: bool) {
+        if is_removal {
+            self.forget(paths);
+        }
+        if paths.iter().any(|path| path == self.live.revoked_path()) {
+            self.live.refresh_revoked();
+        }
+        if !self.is_state_only(paths) {
+            self.note_change();
+        }
+    }
+
+    /// Whether all that happened is the process's own state, such as a line of the audit log.
+    fn is_state_only(&self, paths: &[PathBuf]) -> bool {
+        let Some(state_dir) = &self.state_dir else {
+            return false;
+        };
+        !paths.is_empty()
+            && paths
+                .iter()
+                .all(|path| path.parent() == Some(state_dir.as_path()))
     }
 
     fn note_change(&mut self) {
@@ -254,9 +281,12 @@ impl Worker {
         for message in self.inbox.try_iter() {
             match message {
                 Message::Reload { reply, .. } => replies.push(reply),
-                Message::Hint { gone } => {
-                    forgotten.extend(gone);
-                    hinted = true;
+                Message::Hint { paths, is_removal } => {
+                    // Revocations among them are taken in by the load below.
+                    hinted |= !self.is_state_only(&paths);
+                    if is_removal {
+                        forgotten.extend(paths);
+                    }
                 }
                 Message::WatcherFailed(error) => {
                     tracing::warn!(%error, "the config watcher failed; polling goes on");
@@ -301,7 +331,15 @@ impl Worker {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        let wanted = self.live.directories();
+        let mut wanted = self.live.directories();
+        self.state_dir = None;
+        if let Some(state_dir) = self.live.revoked_path().parent()
+            && state_dir.is_dir()
+            && let Err(at) = wanted.binary_search_by(|path| path.as_path().cmp(state_dir))
+        {
+            wanted.insert(at, state_dir.to_owned());
+            self.state_dir = Some(state_dir.to_owned());
+        }
         let mut appeared = false;
         let mut failure = None;
         self.watched.retain(|path, inode| {
@@ -354,14 +392,8 @@ fn watcher(messages: Sender<Message>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
         let message = match event {
             Ok(event) if is_change(event.kind) => Message::Hint {
-                gone: match event.kind {
-                    EventKind::Remove(_) => event.paths,
-                    EventKind::Any
-                    | EventKind::Access(_)
-                    | EventKind::Create(_)
-                    | EventKind::Modify(_)
-                    | EventKind::Other => Vec::new(),
-                },
+                is_removal: matches!(event.kind, EventKind::Remove(_)),
+                paths: event.paths,
             },
             Ok(_) => return,
             Err(error) => Message::WatcherFailed(error.to_string()),
