@@ -312,6 +312,15 @@ impl Live {
         self.writer().state.loader.watched()
     }
 
+    /// Takes in what another process revoked, without looking at any config.
+    pub(super) fn refresh_revoked(&self) {
+        if let Err(error) = self.revoked.refresh() {
+            // The ids known so far stay in force.
+            tracing::warn!(path = %self.revoked.path().display(), %error, "revoked ids cannot be read");
+        }
+        self.drop_revoked();
+    }
+
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -451,11 +460,7 @@ impl Writer<'_> {
     fn attempt(&mut self, trigger: Trigger, patience: Patience) -> Option<ReloadOutcome> {
         let now = (self.live.now)();
         let started = Instant::now();
-        if let Err(error) = self.live.revoked.refresh() {
-            // The ids known so far stay in force.
-            tracing::warn!(path = %self.live.revoked.path().display(), %error, "revoked ids cannot be read");
-        }
-        self.live.drop_revoked();
+        self.live.refresh_revoked();
         let set = self.state.loader.read(now);
         if patience == Patience::Young && is_half_written(&set, now) {
             return None;

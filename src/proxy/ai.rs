@@ -41,7 +41,7 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct AiState {
     models: models::ModelCache,
-    /// Resources that refused `stream_options`.
+    /// Resources that refused `stream_options`, and served the same request without it.
     without_usage: DashSet<Uuid, foldhash::fast::RandomState>,
 }
 
@@ -195,6 +195,7 @@ async fn infer(
                     inference,
                     attempts,
                     hide_usage: heard.hide_usage,
+                    has_next,
                     request_bytes: held.bytes,
                     model: label(endpoint, &asked.scan.model.name),
                 };
@@ -249,6 +250,7 @@ async fn ask(
     } else {
         AskUsage::No
     };
+    let mut blamed = false;
     loop {
         let rename = candidate.rename.as_deref();
         let changes = splice::changes(&asked.scan, asked.inference, rename, ask_usage);
@@ -267,13 +269,17 @@ async fn ask(
         let status = answer.head()?.status;
         let suspect = changes.hide_usage && matches!(status.as_u16(), 400 | 422);
         if !suspect {
+            // Only now is it known that this was the reason: a refusal may merely repeat a client's words.
+            if blamed && status.is_success() {
+                engine.ai.without_usage.insert(resource.id);
+            }
             return Ok(Heard {
                 answer,
                 hide_usage: changes.hide_usage,
                 body: None,
             });
         }
-        // It may not know `stream_options`: then it is asked again without, now and from now on.
+        // It may not know `stream_options`: then it is asked again without.
         let idle = resource.timeouts.idle;
         let refusal = relay::collect(&mut answer, idle, REFUSAL_BYTES_MAX).await?;
         if !upstream::blames_stream_options(status, &refusal) {
@@ -283,7 +289,7 @@ async fn ask(
                 body: Some(refusal.into()),
             });
         }
-        engine.ai.without_usage.insert(resource.id);
+        blamed = true;
         ask_usage = AskUsage::No;
     }
 }
@@ -447,7 +453,8 @@ async fn fail(
     reply.headers.extend(cors);
     let is_head = session.req_header().method == Method::HEAD;
     record.head_sent(reply.status);
-    if storage::waits_for_continue(session) {
+    let waits = storage::waits_for_continue(session);
+    if waits {
         session.set_keepalive(None);
     }
     match respond::respond(session, reply, is_head).await {
@@ -455,7 +462,8 @@ async fn fail(
         Err(_) => return false,
     }
     record.ended();
-    storage::drain(session).await
+    // A client that waits for our word sends nothing that could be drained.
+    !waits && storage::drain(session).await
 }
 
 fn error_reply(error: &Error, id: &str, attempts: u32) -> Reply {

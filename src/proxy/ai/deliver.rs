@@ -36,6 +36,8 @@ pub(super) struct Served<'a> {
     pub(super) inference: Inference,
     pub(super) attempts: u32,
     pub(super) hide_usage: bool,
+    /// Another resource could be asked instead.
+    pub(super) has_next: bool,
     pub(super) request_bytes: u64,
     /// The `model` label.
     pub(super) model: &'a str,
@@ -60,7 +62,9 @@ pub(super) async fn deliver(
     if let Some(body) = body {
         return read_already(session, arrived, record, &answer, served, body).await;
     }
-    if head.status.is_success() && downstream::is_event_stream(&head.headers) {
+    // A body that is compressed although we asked for none is handed on unread.
+    let is_events = downstream::is_event_stream(&head.headers);
+    if head.status.is_success() && is_events && downstream::is_readable(&head.headers) {
         return stream(engine, session, arrived, record, answer, served).await;
     }
     whole(engine, session, arrived, record, answer, served).await
@@ -87,11 +91,7 @@ async fn stream(
     mut answer: Answer,
     served: &Served<'_>,
 ) -> Result<bool> {
-    let resource = &served.candidate.resource;
-    answer
-        .link
-        .session
-        .set_read_timeout(Some(resource.timeouts.idle));
+    let idle_max = served.candidate.resource.timeouts.idle;
     let usage_chunk = if served.hide_usage {
         UsageChunk::Hide
     } else {
@@ -107,7 +107,11 @@ async fn stream(
         downstream::Framing::Events,
     )?);
     let mut timing = Timing::new(record, true);
+    let mut heard_at = Instant::now();
     let ended = loop {
+        // Each wait that something else ends starts the connection's own timer anew: it gets what is left.
+        let left = idle_max.saturating_sub(heard_at.elapsed());
+        answer.link.session.set_read_timeout(Some(left));
         let chunk = tokio::select! {
             biased;
             chunk = answer.link.session.read_response_body() => chunk.map_err(|error| broken(&error)),
@@ -116,11 +120,10 @@ async fn stream(
                 Err(error) => break End::Cut(client_gone(&error)),
             },
             () = pingora::time::sleep(KEEP_ALIVE_EVERY) => {
-                if tap.at_boundary() {
-                    start(session, record, &mut head).await?;
-                    write(session, record, Bytes::from_static(sse::PING)).await?;
+                match ping(session, record, &mut head, &tap).await {
+                    Ok(()) => continue,
+                    Err(gone) => break End::Cut(gone),
                 }
-                continue;
             }
         };
         let mut out = Chunks::new();
@@ -129,9 +132,14 @@ async fn stream(
             Ok(None) => break End::Clean,
             Err(error) => break End::Cut(error),
         }
+        if served.has_next && head.is_some() && tap.notes().failed {
+            return Err(failed_first());
+        }
         if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
             break End::Cut(gone);
         }
+        // Not before: a client that reads slowly is no silence of the resource.
+        heard_at = Instant::now();
     };
     let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
     let cut = finish_tap(session, record, &mut head, &mut timing, &mut tap, ended).await;
@@ -148,6 +156,28 @@ async fn stream(
     start(session, record, &mut head).await?;
     engine.dialer.release(answer.link).await;
     Ok(true)
+}
+
+/// A stream that starts with an error: until a byte of it is handed on, the next resource may do better.
+fn failed_first() -> Error {
+    Error::new(
+        Kind::UpstreamUnavailable,
+        "The model's answer started with an error.",
+    )
+}
+
+/// Tells the client of a silent stream that it is alive.
+async fn ping(
+    session: &mut ServerSession,
+    record: &mut Record,
+    head: &mut Option<ResponseHeader>,
+    tap: &SseTap,
+) -> Result<()> {
+    if tap.at_boundary() {
+        start(session, record, head).await?;
+        write(session, record, Bytes::from_static(sse::PING)).await?;
+    }
+    Ok(())
 }
 
 /// Ends the tap; the error of a stream that was cut, by the upstream, the client, or by its own missing end.
