@@ -31,7 +31,7 @@ use crate::policy::route::{AiEndpoint, Resource, UsageInjection};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::record::{AiRecord, Record};
-use crate::proxy::{cors, ids, relay, respond, storage};
+use crate::proxy::{cors, head, ids, relay, respond, storage};
 use crate::telemetry::labels::{Op, Proto};
 
 /// Of a refusal, read to see whether it blames what we added.
@@ -310,21 +310,11 @@ async fn send_upstream(
     let first_byte = first_byte(&client.headers, resource);
     let trace = arrived.trace.and_then(ids::trace_header);
     let make_head = || {
-        let mut out = RequestHeader::build(
-            method.clone(),
-            head.target.as_bytes(),
-            Some(head.headers.len()),
-        )
-        .map_err(Error::internal)?;
-        for (name, value) in &head.headers {
-            out.append_header(name.clone(), value.clone())
-                .map_err(Error::internal)?;
-        }
+        let mut headers = head.headers.clone();
         if let Some(trace) = &trace {
-            out.insert_header("traceparent", trace.clone())
-                .map_err(Error::internal)?;
+            headers.insert("traceparent", trace.clone());
         }
-        Ok(out)
+        head::request(method.clone(), &head.target, headers)
     };
     let outgoing = Outgoing {
         resource,

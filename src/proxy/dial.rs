@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
+use pingora::connectors::http::v1::Connector;
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::tls::CaType;
 use pingora::server::configuration::ServerConf;
@@ -34,7 +34,7 @@ const ADDRESSES_MAX: usize = 4;
 /// Pooled idle connections of the whole process.
 const POOL_SIZE: usize = 1024;
 
-/// Connects to resources.
+/// Connects to resources, over HTTP/1.1.
 pub struct Dialer {
     connector: Connector,
     peers: DashMap<Uuid, Arc<Peers>>,
@@ -73,7 +73,7 @@ impl Dialer {
         let peers = self.peers(resource).await?;
         let mut last = None;
         for (at, peer) in peers.list.iter().enumerate() {
-            match self.connector.get_http_session(peer).await {
+            match self.session(peer).await {
                 Ok((mut session, reused)) => {
                     session.set_write_timeout(Some(resource.timeouts.idle));
                     return Ok(Link {
@@ -98,14 +98,25 @@ impl Dialer {
         )
     }
 
+    /// A session with `peer`, and whether it came from the pool.
+    async fn session(&self, peer: &HttpPeer) -> pingora::Result<(HttpSession, bool)> {
+        if let Some(pooled) = self.connector.reused_http_session(peer).await {
+            return Ok((HttpSession::H1(pooled), true));
+        }
+        // Boxed: connecting takes 9 KB of state, which most requests never need.
+        let (session, reused) = Box::pin(self.connector.get_http_session(peer)).await?;
+        Ok((HttpSession::H1(session), reused))
+    }
+
     /// Gives a connection back after a complete exchange.
     pub async fn release(&self, link: Link) {
-        let Some(peer) = link.peers.list.get(link.at) else {
+        let (Some(peer), HttpSession::H1(session)) = (link.peers.list.get(link.at), link.session)
+        else {
             return;
         };
         let idle = link.peers.resource.timeouts.pool_idle;
         self.connector
-            .release_http_session(link.session, peer, Some(idle))
+            .release_http_session(session, peer, Some(idle))
             .await;
     }
 

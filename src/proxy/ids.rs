@@ -3,11 +3,13 @@
 use std::cell::Cell;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::telemetry::trace::{self, TraceParent};
+
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 thread_local! {
     static STATE: Cell<u64> = Cell::new(seed());
@@ -19,7 +21,7 @@ pub fn request_id(now: Timestamp) -> Uuid {
 
 /// The caller's trace, one span further on. Without one, none is started: nobody would collect it.
 pub fn trace(headers: &HeaderMap) -> Option<TraceParent> {
-    let parent = headers.get("traceparent")?;
+    let parent = headers.get(&TRACEPARENT)?;
     TraceParent::parse(parent.as_bytes()).map(|parent| parent.child(entropy()))
 }
 

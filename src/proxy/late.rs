@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Kind, Result};
@@ -18,7 +18,7 @@ use crate::pipeline::Hop;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Outgoing, client_gone, exchange};
 use crate::proxy::record::Record;
-use crate::proxy::{relay, respond, storage};
+use crate::proxy::{head, relay, respond, storage};
 use crate::storage::s3::downstream::{self, ReplyBody};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::wire;
@@ -132,22 +132,20 @@ async fn read(answer: &mut Answer, hop: &Hop, location: &str, idle: Duration) ->
 }
 
 async fn start(session: &mut ServerSession, arrived: &Arrived) -> Result<()> {
-    let mut head = respond::head(StatusCode::OK, 4)?;
-    respond::insert(
-        &mut head,
+    let mut headers = HeaderMap::with_capacity(respond::ROOM);
+    headers.append(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/xml"),
-    )?;
-    respond::insert(
-        &mut head,
+    );
+    headers.append(
         header::TRANSFER_ENCODING,
         HeaderValue::from_static("chunked"),
-    )?;
+    );
     if let Ok(id) = HeaderValue::from_str(&arrived.id) {
-        respond::insert(&mut head, storage::REQUEST_ID.clone(), id.clone())?;
-        respond::insert(&mut head, storage::ID_2.clone(), id)?;
+        headers.append(storage::REQUEST_ID.clone(), id.clone());
+        headers.append(storage::ID_2.clone(), id);
     }
-    respond::write_head(session, head).await?;
+    respond::write_head(session, head::response(StatusCode::OK, headers)).await?;
     session
         .write_response_body(Bytes::from_static(DECLARATION), false)
         .await

@@ -16,6 +16,7 @@ pub mod dial;
 pub mod engine;
 pub mod exchange;
 pub mod gate;
+pub mod head;
 pub mod ids;
 pub mod late;
 pub mod record;

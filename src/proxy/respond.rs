@@ -1,28 +1,28 @@
 //! Writing an answer of our own.
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::message::reply::Reply;
 use crate::proxy::exchange::client_gone;
+use crate::proxy::head;
+
+/// Headers that are added to those of an answer: our ids, its framing, and Pingora's `date` and `connection`.
+pub const ROOM: usize = 6;
 
 /// Writes `reply`; the body of an answer to HEAD is described, not sent.
 pub async fn respond(session: &mut ServerSession, reply: Reply, is_head: bool) -> Result<u64> {
-    let mut head = head(reply.status, reply.headers.len() + 1)?;
+    let mut headers = HeaderMap::with_capacity(reply.headers.len() + ROOM);
     for (name, value) in reply.headers {
-        insert(&mut head, name, value)?;
+        headers.append(name, value);
     }
     let has_body = !matches!(reply.status.as_u16(), 204 | 304);
     if has_body {
-        insert(
-            &mut head,
-            header::CONTENT_LENGTH,
-            HeaderValue::from(reply.body.len()),
-        )?;
+        headers.append(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
     }
-    write_head(session, head).await?;
+    write_head(session, head::response(reply.status, headers)).await?;
     if is_head || !has_body || reply.body.is_empty() {
         return Ok(0);
     }
@@ -32,16 +32,6 @@ pub async fn respond(session: &mut ServerSession, reply: Reply, is_head: bool) -
         .await
         .map_err(|error| client_gone(&error))?;
     Ok(bytes)
-}
-
-pub fn head(status: StatusCode, headers: usize) -> Result<ResponseHeader> {
-    ResponseHeader::build(status, Some(headers)).map_err(Error::internal)
-}
-
-pub fn insert(head: &mut ResponseHeader, name: HeaderName, value: HeaderValue) -> Result<()> {
-    head.append_header(name, value)
-        .map(drop)
-        .map_err(Error::internal)
 }
 
 pub async fn write_head(session: &mut ServerSession, head: ResponseHeader) -> Result<()> {

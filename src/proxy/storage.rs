@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -17,7 +17,7 @@ use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
 use crate::proxy::record::Record;
 use crate::proxy::upload::ClientBody;
-use crate::proxy::{clock, cors, ids, late, relay, respond, service};
+use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
 use crate::storage::s3::downstream::{self, ReplyBody, ReplyHead, ReplyHeaders};
@@ -310,23 +310,20 @@ async fn start(
     reply: ReplyHead,
     framing: Framing,
 ) -> Result<()> {
-    let mut head = respond::head(reply.status, reply.headers.len() + 4)?;
-    let has_length = reply
+    let mut headers = HeaderMap::with_capacity(reply.headers.len() + respond::ROOM);
+    for (name, value) in reply
         .headers
-        .iter()
-        .any(|(name, _)| name == header::CONTENT_LENGTH);
-    for (name, value) in reply.headers {
-        respond::insert(&mut head, name, value)?;
+        .into_iter()
+        .chain(own_headers(session, arrived))
+    {
+        headers.append(name, value);
     }
-    for (name, value) in own_headers(session, arrived) {
-        respond::insert(&mut head, name, value)?;
-    }
-    if framing == Framing::Body && !has_length {
+    if framing == Framing::Body && !headers.contains_key(header::CONTENT_LENGTH) {
         let chunked = HeaderValue::from_static("chunked");
-        respond::insert(&mut head, header::TRANSFER_ENCODING, chunked)?;
+        headers.append(header::TRANSFER_ENCODING, chunked);
     }
     record.head_sent(reply.status);
-    respond::write_head(session, head).await
+    respond::write_head(session, head::response(reply.status, headers)).await
 }
 
 /// Writes an answer of our own.
@@ -503,18 +500,12 @@ fn signed(
 ) -> Result<RequestHeader> {
     let mut head = request.head.clone();
     auth::sign(&mut head, request.payload, account, clock::now())?;
-    let mut out = RequestHeader::build(
-        head.method,
-        head.target.as_bytes(),
-        Some(head.headers.len()),
-    )
-    .map_err(Error::internal)?;
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + 1);
     for (name, value) in head.headers {
-        out.append_header(name, value).map_err(Error::internal)?;
+        headers.append(name, value);
     }
     if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
-        out.append_header("traceparent", trace)
-            .map_err(Error::internal)?;
+        headers.append("traceparent", trace);
     }
-    Ok(out)
+    head::request(head.method, &head.target, headers)
 }

@@ -21,7 +21,7 @@ use crate::proxy::ai::Heard;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, broken, client_gone};
 use crate::proxy::record::Record;
-use crate::proxy::{cors, relay, respond, storage};
+use crate::proxy::{cors, head, relay, respond, storage};
 use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
 
 /// Silence on a stream before the client is told that it is alive.
@@ -384,7 +384,7 @@ pub(super) async fn forward(
         downstream::Framing::Exact
     };
     let headers = downstream::response_head(&head.headers, served, framing);
-    let head = build(session, arrived, head.status, &headers)?;
+    let head = build(session, arrived, head.status, headers);
     record.head_sent(head.status);
     respond::write_head(session, head).await?;
     let idle = resource.timeouts.idle;
@@ -410,7 +410,7 @@ fn client_head(
         upstream_limits: upstream_limits(record),
     };
     let headers = downstream::response_head(&upstream.headers, told, framing);
-    build(session, arrived, upstream.status, &headers)
+    Ok(build(session, arrived, upstream.status, headers))
 }
 
 /// A repository with limits of its own takes the headers that tell of limits.
@@ -430,27 +430,22 @@ fn build(
     session: &ServerSession,
     arrived: &Arrived,
     status: StatusCode,
-    headers: &HeaderMap,
-) -> Result<ResponseHeader> {
-    let mut head = respond::head(status, headers.len() + 4)?;
-    for (name, value) in headers {
-        respond::insert(&mut head, name.clone(), value.clone())?;
-    }
+    mut headers: HeaderMap,
+) -> ResponseHeader {
     for (name, value) in cors::headers(
         arrived.snapshot.cors.as_ref(),
         &session.req_header().headers,
     ) {
-        respond::insert(&mut head, name, value)?;
+        headers.append(name, value);
     }
     let has_body = !matches!(status.as_u16(), 204 | 304);
     if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
-        respond::insert(
-            &mut head,
+        headers.append(
             header::TRANSFER_ENCODING,
             http::HeaderValue::from_static("chunked"),
-        )?;
+        );
     }
-    Ok(head)
+    head::response(status, headers)
 }
 
 /// When output of a stream was seen.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use futures_util::future::join_all;
 use http::{HeaderMap, Method};
-use pingora::http::RequestHeader;
 use uuid::Uuid;
 
 use crate::ai::models::{self, Listed, Model};
@@ -16,8 +15,7 @@ use crate::keys::Key;
 use crate::policy::route::{AiEndpoint, Resource};
 use crate::proxy::engine::Engine;
 use crate::proxy::exchange::{Body, Outgoing, exchange};
-use crate::proxy::record;
-use crate::proxy::relay;
+use crate::proxy::{head, record, relay};
 
 /// How long an answer is used.
 const FRESH: Duration = Duration::from_mins(1);
@@ -101,19 +99,7 @@ async fn fetch(engine: &Engine, resource: &Arc<Resource>) -> Result<Vec<Listed>>
         &HeaderMap::new(),
         upstream::Content::Empty,
     )?;
-    let make_head = || {
-        let mut out = RequestHeader::build(
-            Method::GET,
-            head.target.as_bytes(),
-            Some(head.headers.len()),
-        )
-        .map_err(Error::internal)?;
-        for (name, value) in &head.headers {
-            out.append_header(name.clone(), value.clone())
-                .map_err(Error::internal)?;
-        }
-        Ok(out)
-    };
+    let make_head = || head::request(Method::GET, &head.target, head.headers.clone());
     let outgoing = Outgoing {
         resource,
         head: &make_head,

@@ -25,6 +25,8 @@ use crate::policy::authorize::{Demand, Scope};
 /// Query parameters of one request. Stops a request from making us search long lists; no operation has half as many.
 const QUERY_PAIRS_MAX: usize = 128;
 
+static COPY_SOURCE: HeaderName = HeaderName::from_static(names::COPY_SOURCE);
+
 /// An operation decoded from a head. What it demands is known only once it is a [`WholeOp`].
 #[derive(Debug)]
 pub struct S3Request {
@@ -62,7 +64,7 @@ pub fn decode(arrival: &Arrival<'_>) -> Result<S3Request> {
         .unwrap_or((arrival.target, ""));
     let Address { bucket, key, style } = address(arrival, path)?;
     let query = parse_query(query)?;
-    let copy_source = one_header(arrival.headers, &query.hoisted, names::COPY_SOURCE)?;
+    let copy_source = one_header(arrival.headers, &query.hoisted, &COPY_SOURCE)?;
     let level = match (&bucket, &key) {
         (None, _) => Level::Service,
         (Some(_), None) => Level::Bucket,
@@ -421,7 +423,7 @@ fn check_no_body(row: &Row, headers: &HeaderMap) -> Result<()> {
 fn one_header<'a>(
     headers: &'a HeaderMap,
     hoisted: &'a [(HeaderName, HeaderValue)],
-    name: &'static str,
+    name: &HeaderName,
 ) -> Result<Option<&'a HeaderValue>> {
     let mut values = headers.get_all(name).iter().chain(
         hoisted
@@ -431,7 +433,7 @@ fn one_header<'a>(
     );
     let first = values.next();
     if values.next().is_some() {
-        return Err(invalid("A header is given twice.").with_param(name));
+        return Err(invalid("A header is given twice.").with_param(name.as_str().to_owned()));
     }
     Ok(first)
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use crate::telemetry::labels::{Op, Proto};
@@ -133,19 +134,19 @@ impl Entry<'_> {
     /// Appends the line, with its line feed.
     pub fn render(&self, out: &mut Vec<u8>) {
         let mut line = Line::begin(out);
-        line.display("ts", format_args!("{:.3}", self.at));
-        line.text("level", self.level().as_bytes(), TEXT_MAX);
-        line.display("req_id", format_args!("{}", self.request_id.hyphenated()));
+        line.time("ts", self.at);
+        line.word("level", self.level());
+        line.id("req_id", self.request_id);
         line.optional("trace_id", self.trace_id);
-        line.text("proto", self.proto.label().as_bytes(), TEXT_MAX);
-        line.text("op", self.op.label().as_bytes(), TEXT_MAX);
+        line.word("proto", self.proto.label());
+        line.word("op", self.op.label());
         line.text("method", self.method.as_bytes(), TEXT_MAX);
         line.optional("host", self.host);
         line.text("path", self.path, PATH_MAX);
         line.optional("repo", self.repository.map(str::as_bytes));
         line.optional("resource", self.resource.map(str::as_bytes));
         if let Some(id) = self.key_id {
-            line.display("key_id", format_args!("{}", id.hyphenated()));
+            line.id("key_id", id);
         }
         line.optional("bucket", self.bucket.map(str::as_bytes));
         line.number("status", self.status.into());
@@ -164,7 +165,7 @@ impl Entry<'_> {
             line.flags("flags", self.flags);
         }
         if let Some(address) = self.client_ip {
-            line.display("client_ip", format_args!("{address}"));
+            line.address("client_ip", address);
         }
         line.truth("tls", self.tls);
         if let Some(agent) = self.user_agent {
@@ -238,7 +239,7 @@ impl<'a> Line<'a> {
 
     fn number(&mut self, name: &str, value: u64) {
         self.name(name);
-        self.print(format_args!("{value}"));
+        decimal(self.out, value, 1);
     }
 
     fn truth(&mut self, name: &str, value: bool) {
@@ -250,16 +251,65 @@ impl<'a> Line<'a> {
     fn milliseconds(&mut self, name: &str, value: Option<Duration>) {
         if let Some(value) = value {
             self.name(name);
-            let micros = value.as_micros();
-            self.print(format_args!("{}.{:03}", micros / 1000, micros % 1000));
+            let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+            decimal(self.out, micros / 1000, 1);
+            self.out.push(b'.');
+            decimal(self.out, micros % 1000, 3);
         }
     }
 
-    /// A value that prints as plain ASCII.
-    fn display(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+    /// One of our own words, which need no escape.
+    fn word(&mut self, name: &str, value: &str) {
         self.name(name);
         self.out.push(b'"');
-        self.print(value);
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+    }
+
+    fn id(&mut self, name: &str, value: Uuid) {
+        self.word(
+            name,
+            value.hyphenated().encode_lower(&mut Uuid::encode_buffer()),
+        );
+    }
+
+    /// `YYYY-MM-DDTHH:MM:SS.mmmZ`
+    fn time(&mut self, name: &str, value: Timestamp) {
+        self.name(name);
+        let at = TimeZone::UTC.to_datetime(value);
+        let parts = [
+            (b'"', at.year(), 4),
+            (b'-', at.month().into(), 2),
+            (b'-', at.day().into(), 2),
+            (b'T', at.hour().into(), 2),
+            (b':', at.minute().into(), 2),
+            (b':', at.second().into(), 2),
+            (b'.', at.millisecond(), 3),
+        ];
+        for (before, number, width) in parts {
+            self.out.push(before);
+            decimal(self.out, number.unsigned_abs().into(), width);
+        }
+        self.out.extend_from_slice(b"Z\"");
+    }
+
+    fn address(&mut self, name: &str, value: IpAddr) {
+        self.name(name);
+        self.out.push(b'"');
+        match value {
+            IpAddr::V4(v4) => {
+                for (at, octet) in v4.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        self.out.push(b'.');
+                    }
+                    decimal(self.out, octet.into(), 1);
+                }
+            }
+            IpAddr::V6(v6) => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(self.out, "{v6}");
+            }
+        }
         self.out.push(b'"');
     }
 
@@ -289,11 +339,21 @@ impl<'a> Line<'a> {
         }
         self.out.push(b'"');
     }
+}
 
-    fn print(&mut self, value: std::fmt::Arguments<'_>) {
-        // Writing to a Vec cannot fail.
-        let _ = self.out.write_fmt(value);
+/// A number in at least `width` digits. Not by `std::fmt`, which a line would call a dozen times.
+fn decimal(out: &mut Vec<u8>, number: u64, width: usize) {
+    /// Digits of the largest number.
+    const DIGITS_MAX: usize = 20;
+    let mut digits = [b'0'; DIGITS_MAX];
+    let (mut rest, mut from) = (number, DIGITS_MAX);
+    while rest > 0 && from > 0 {
+        from -= 1;
+        digits[from] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
     }
+    let from = from.min(DIGITS_MAX.saturating_sub(width));
+    out.extend_from_slice(&digits[from..]);
 }
 
 /// At most `max` bytes, and not half a character.
@@ -310,6 +370,12 @@ fn cut(value: &[u8], max: usize) -> &[u8] {
 
 /// JSON's escapes; bytes that are no UTF-8 become U+FFFD.
 fn escape(value: &[u8], out: &mut Vec<u8>) {
+    // Nearly always nothing is to be done. Looks at every byte, so that it is done many at a time.
+    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\';
+    if value.iter().fold(true, |all, byte| all & plain(byte)) {
+        out.extend_from_slice(value);
+        return;
+    }
     for chunk in value.utf8_chunks() {
         let valid = chunk.valid().as_bytes();
         let mut from = 0;

@@ -93,8 +93,8 @@ pub(super) fn header_start(out: &mut Vec<u8>, name: &str) {
 /// A header's value, trimmed, with runs of spaces made one.
 pub(super) fn header_value(out: &mut Vec<u8>, value: &[u8]) {
     let value = value.trim_ascii();
-    // Values are short: preparing a searcher would cost more than looking.
-    if !value.windows(2).any(|pair| pair == b"  ") {
+    let has_run = || value.windows(2).any(|pair| pair == b"  ");
+    if memchr::memchr(b' ', value).is_none() || !has_run() {
         out.extend_from_slice(value);
         return;
     }

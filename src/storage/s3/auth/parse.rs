@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, DATE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -20,6 +20,10 @@ use crate::storage::s3::{Arrival, names};
 const SIGNED_HEADERS_MAX: usize = 4096;
 /// Longest region.
 const REGION_BYTES_MAX: usize = 64;
+
+static X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static(names::CONTENT_SHA256);
+static X_AMZ_DATE: HeaderName = HeaderName::from_static(names::DATE);
+static X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static(names::SECURITY_TOKEN);
 
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
@@ -61,7 +65,7 @@ impl<'a> Claim<'a> {
             .split_once('?')
             .map_or("", |(_, query)| query);
         let presigned = Presigned::parse(query)?;
-        let header = one(arrival.headers, AUTHORIZATION.as_str())?;
+        let header = one(arrival.headers, &AUTHORIZATION)?;
         let claim = match (header, presigned) {
             (Some(_), Some(_)) => {
                 return Err(Error::new(
@@ -77,7 +81,7 @@ impl<'a> Claim<'a> {
             (Some(header), None) => Self::from_header(arrival, header)?,
             (None, Some(presigned)) => Self::from_query(arrival, presigned)?,
         };
-        if arrival.headers.contains_key(names::SECURITY_TOKEN) {
+        if arrival.headers.contains_key(&X_AMZ_SECURITY_TOKEN) {
             return Err(token_unsupported());
         }
         check_signed_headers(&claim.signed_headers, arrival.headers)?;
@@ -93,7 +97,7 @@ impl<'a> Claim<'a> {
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for part in rest.split(',') {
             let (name, value) = part
-                .trim()
+                .trim_ascii()
                 .split_once('=')
                 .ok_or_else(|| malformed("Authorization"))?;
             let place = match name {
@@ -112,7 +116,7 @@ impl<'a> Claim<'a> {
             return Err(malformed("Authorization"));
         };
         let (date, at) = request_date(arrival.headers)?;
-        let content_sha256 = one(arrival.headers, names::CONTENT_SHA256)?.ok_or_else(|| {
+        let content_sha256 = one(arrival.headers, &X_AMZ_CONTENT_SHA256)?.ok_or_else(|| {
             Error::new(
                 Kind::InvalidRequest,
                 "Missing required header for this request: x-amz-content-sha256",
@@ -158,7 +162,7 @@ impl<'a> Claim<'a> {
             .ok_or_else(|| malformed("X-Amz-Signature"))?;
         let declared = match presigned.content_sha256 {
             Some(declared) => declared,
-            None => match one(arrival.headers, names::CONTENT_SHA256)? {
+            None => match one(arrival.headers, &X_AMZ_CONTENT_SHA256)? {
                 Some(header) => Cow::Borrowed(header.to_str().map_err(|_| bad_content_sha256())?),
                 None => Cow::Borrowed(UNSIGNED_PAYLOAD),
             },
@@ -231,6 +235,9 @@ struct Presigned<'a> {
 
 impl<'a> Presigned<'a> {
     fn parse(query: &'a str) -> Result<Option<Self>> {
+        if query.is_empty() {
+            return Ok(None);
+        }
         let mut presigned = Self::default();
         let mut any = false;
         for pair in query.split('&') {
@@ -272,7 +279,7 @@ fn parse_credential<'a>(
     param: &'static str,
 ) -> Result<Credential<'a>> {
     let bad = |message: &'static str| Error::new(Kind::AuthMalformed, message).with_param(param);
-    let mut parts = text.rsplitn(5, '/');
+    let mut parts = text.as_bytes().rsplitn(5, |byte| *byte == b'/');
     let (Some(terminal), Some(service), Some(region), Some(day), Some(id)) = (
         parts.next(),
         parts.next(),
@@ -283,17 +290,17 @@ fn parse_credential<'a>(
         return Err(bad("The credential is not of the form \
              \"<access key>/<date>/<region>/s3/aws4_request\"."));
     };
-    if terminal != "aws4_request" || service != SERVICE {
+    if terminal != b"aws4_request" || service != SERVICE.as_bytes() {
         return Err(bad("The credential's scope must end in /s3/aws4_request."));
     }
-    if day != date.day() {
+    if day != date.day().as_bytes() {
         return Err(bad("The credential's date is not that of the request."));
     }
     let region_valid = (1..=REGION_BYTES_MAX).contains(&region.len())
         && region
-            .bytes()
+            .iter()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    if !region_valid || id.is_empty() || id.contains('/') {
+    if !region_valid || id.is_empty() || id.contains(&b'/') {
         return Err(bad("The credential is not valid."));
     }
     let (id, region_from) = (id.len(), id.len() + day.len() + 2);
@@ -328,11 +335,11 @@ fn request_date(headers: &HeaderMap) -> Result<(BasicDate, Timestamp)> {
             "AWS authentication requires a valid Date or x-amz-date header",
         )
     };
-    if let Some(value) = one(headers, names::DATE)? {
+    if let Some(value) = one(headers, &X_AMZ_DATE)? {
         let text = value.to_str().map_err(|_| bad())?;
         return BasicDate::parse(text).ok_or_else(bad);
     }
-    let value = one(headers, DATE.as_str())?.ok_or_else(bad)?;
+    let value = one(headers, &DATE)?.ok_or_else(bad)?;
     let at = date::parse_http(value.to_str().map_err(|_| bad())?).ok_or_else(bad)?;
     Ok((BasicDate::new(at), at))
 }
@@ -343,23 +350,25 @@ fn check_signed_headers(list: &str, headers: &HeaderMap) -> Result<()> {
     if list.len() > SIGNED_HEADERS_MAX {
         return Err(malformed("SignedHeaders"));
     }
-    let mut last = "";
+    // By bytes: preparing a searcher for a few short names would cost more than looking.
+    let signed = || list.as_bytes().split(|byte| *byte == b';');
+    let mut last = &b""[..];
     let mut has_host = false;
-    for name in list.split(';') {
+    for name in signed() {
         let lower = name
-            .bytes()
+            .iter()
             .all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
         if name <= last || !lower {
             return Err(malformed("SignedHeaders"));
         }
-        has_host |= name == "host";
+        has_host |= name == b"host";
         last = name;
     }
     if !has_host {
         return Err(unsigned_header("host"));
     }
     for name in headers.keys().map(http::HeaderName::as_str) {
-        if name.starts_with(names::X_AMZ) && !list.split(';').any(|signed| signed == name) {
+        if name.starts_with(names::X_AMZ) && !signed().any(|signed| signed == name.as_bytes()) {
             return Err(unsigned_header(name));
         }
     }
@@ -367,13 +376,13 @@ fn check_signed_headers(list: &str, headers: &HeaderMap) -> Result<()> {
 }
 
 /// The one value of a header.
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a HeaderValue>> {
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
         return Err(
             Error::new(Kind::InvalidArgument, "A header is given twice.")
-                .with_param(name.to_owned()),
+                .with_param(name.as_str().to_owned()),
         );
     }
     Ok(first)

@@ -111,12 +111,9 @@ fn authorization(
         if at > 0 {
             request.push(b';');
         }
-        request.extend(
-            values
-                .iter()
-                .take(1)
-                .flat_map(|(name, _)| name.as_str().bytes()),
-        );
+        if let [(name, _), ..] = values {
+            request.extend_from_slice(name.as_str().as_bytes());
+        }
     }
     let list_to = request.len();
     request.push(b'\n');
