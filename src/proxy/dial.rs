@@ -16,6 +16,7 @@ use pingora::protocols::tls::CaType;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::{ErrorType, OrErr};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
@@ -188,6 +189,13 @@ fn peer(resource: &Resource, address: SocketAddr, roots: Option<&Arc<CaType>>) -
     peer.options.write_timeout = Some(timeouts.idle);
     peer.options.idle_timeout = Some(timeouts.pool_idle);
     peer.options.ca = roots.map(Arc::clone);
+    // A connection that is dropped in the middle of a message must not look finished: some stores take the orderly
+    // end of a body that never came for an empty object. A reset cannot be mistaken.
+    peer.options.upstream_tcp_sock_tweak_hook = Some(Arc::new(|socket| {
+        socket
+            .set_zero_linger()
+            .or_err(ErrorType::SocketError, "setting SO_LINGER")
+    }));
     peer
 }
 

@@ -183,7 +183,8 @@ async fn attempt(
     outgoing: &mut Outgoing<'_>,
 ) -> Result<bool, Failure> {
     let head = (outgoing.head)().map_err(Failure::Final)?;
-    link.session.set_read_timeout(Some(outgoing.first_byte));
+    // While the body is sent, the pace is the client's: a pause of its is no silence of the resource's.
+    link.session.set_read_timeout(None);
     if let Err(error) = link.session.write_request_header(Box::new(head)).await {
         return late_answer(link, broken(&error)).await;
     }
@@ -208,11 +209,15 @@ async fn attempt(
     if let Err(error) = link.session.finish_request_body().await {
         return late_answer(link, broken(&error)).await;
     }
+    link.session.set_read_timeout(Some(outgoing.first_byte));
     read_head(link, client).await.map(|()| false)
 }
 
 /// Waits for the head of the answer; the client leaving ends the wait.
 async fn read_head(link: &mut Link, mut client: Option<&mut ServerSession>) -> Result<(), Failure> {
+    if is_final(link) {
+        return Ok(());
+    }
     let mut informational = 0;
     while informational < INFORMATIONAL_MAX {
         tokio::select! {

@@ -24,6 +24,7 @@ pub async fn respond(session: &mut ServerSession, reply: Reply, is_head: bool) -
     }
     write_head(session, head::response(reply.status, headers)).await?;
     if is_head || !has_body || reply.body.is_empty() {
+        end_stream(session)?;
         return Ok(0);
     }
     let bytes = reply.body.len() as u64;
@@ -32,6 +33,14 @@ pub async fn respond(session: &mut ServerSession, reply: Reply, is_head: bool) -
         .await
         .map_err(|error| client_gone(&error))?;
     Ok(bytes)
+}
+
+/// Ends an HTTP/2 answer that has no further bytes; on HTTP/1 its head tells the end.
+pub fn end_stream(session: &mut ServerSession) -> Result<()> {
+    match session {
+        ServerSession::H2(stream) => stream.finish().map_err(|error| client_gone(&error)),
+        ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => Ok(()),
+    }
 }
 
 pub async fn write_head(session: &mut ServerSession, head: ResponseHeader) -> Result<()> {

@@ -17,8 +17,11 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use http::{HeaderMap, Method, Version, header};
 use ipnet::IpNet;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::apps::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
+};
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
@@ -28,7 +31,7 @@ use crate::config::snapshot::{GlobalLimits, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
 use crate::proxy::engine::{Arrived, Engine, Running};
-use crate::proxy::{admin, ai, clock, ids, storage};
+use crate::proxy::{admin, ai, clock, ids, respond, storage};
 use crate::telemetry::labels::{AdminRoute, ConnectionRejection, Op, Proto};
 use crate::telemetry::meters::RequestSample;
 use crate::telemetry::metrics::Connection;
@@ -53,6 +56,8 @@ pub struct Listener {
 struct H2 {
     listener: Arc<Listener>,
     connection: Connection,
+    options: HttpServerOptions,
+    header_bytes: usize,
 }
 
 #[async_trait]
@@ -78,32 +83,54 @@ impl ServerApp for Listener {
         };
         let connection = self.engine.metrics.connection(self.proto());
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            let h2 = H2 {
-                listener: Arc::clone(self),
-                connection,
-            };
-            return ServerApp::process_new(&Arc::new(h2), stream, shutdown).await;
+            let http2 = H2::new(Arc::clone(self), connection, limits);
+            return ServerApp::process_new(&Arc::new(http2), stream, shutdown).await;
         }
         self.serve_h1(stream, shutdown, limits, &connection).await;
         None
     }
 }
 
+impl H2 {
+    fn new(listener: Arc<Listener>, connection: Connection, limits: GlobalLimits) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(limits.keep_alive);
+        Self {
+            listener,
+            connection,
+            options,
+            header_bytes: limits.header_bytes,
+        }
+    }
+}
+
 #[async_trait]
 impl HttpServerApp for H2 {
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options.max_header_list_size(u32::try_from(self.header_bytes).unwrap_or(u32::MAX));
+        Some(options)
+    }
+
     async fn process_new_http(
         self: &Arc<Self>,
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let _busy = self.connection.busy();
-        if matches!(session.read_request().await, Ok(true)) {
-            // A stream that is not ended here is reset: the client must not take a broken answer for a whole one.
-            if self.listener.serve(&mut session).await
-                && let Err(error) = session.finish().await
-            {
-                tracing::debug!(%error, "the client left before its answer's end");
-            }
+        session.set_read_timeout(Some(CLIENT_IDLE));
+        session.set_write_timeout(Some(CLIENT_IDLE));
+        session.set_total_drain_timeout(Some(DRAIN_MAX));
+        if matches!(session.read_request().await, Ok(true))
+            && self.listener.serve(&mut session).await
+            && let Err(error) = respond::end_stream(&mut session)
+        {
+            // Dropped without its end, the stream is reset: the client sees that something is missing.
+            tracing::debug!(%error, "an HTTP/2 answer could not be ended");
         }
         None
     }
@@ -257,7 +284,7 @@ impl Listener {
         session.set_keepalive(None);
         let status = reply.status.as_u16();
         // The client may be gone already: then nobody waits for this answer.
-        let written = super::respond::respond(session, reply, false).await;
+        let written = respond::respond(session, reply, false).await;
         tracing::debug!(%error, written = written.is_ok(), "refused a request head");
         if first == Front::Admin {
             let metrics = &self.engine.metrics;

@@ -194,11 +194,13 @@ async fn forward(
     let outgoing = upstream::encode(&hop.op, &head.headers, &hop.bucket, source, form)?;
     let make_head = || signed(&outgoing, account, arrived);
     let expects_continue = expects_continue(head);
+    let idempotent = may_repeat(request, &head.headers);
     let mut client_body = upload.take().map(|(form, pipe)| {
         let min_rate = arrived.snapshot.limits.min_body_rate;
         let received_max = received_max(&form);
+        let length = form.content_length;
         let step = Some(Box::new(pipe) as Box<dyn BodyStep>);
-        let body = ClientBody::new(step, expects_continue, min_rate, received_max)
+        let body = ClientBody::new(step, expects_continue, min_rate, received_max, length)
             .commit_if(still_valid(engine, record));
         (body, form.verify_before_head())
     });
@@ -216,7 +218,7 @@ async fn forward(
         resource,
         head: &make_head,
         body,
-        idempotent: request.row().retryable(),
+        idempotent,
         first_byte: resource.timeouts.first_byte,
     };
     if request.row().reply == route::Reply::Late {
@@ -474,6 +476,17 @@ fn still_valid(
             return Ok(());
         }
         Err(Error::new(Kind::KeyInactive, "The access key is not active.").with_detail("revoked"))
+    }
+}
+
+/// Whether an attempt may be followed by another after it may have reached the resource. An upload may where it
+/// depends on nothing but its own bytes; one with a condition could fail on what its first attempt stored.
+fn may_repeat(request: &route::S3Request, headers: &HeaderMap) -> bool {
+    let conditional =
+        headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MATCH);
+    match request.op() {
+        route::Op::PutObject | route::Op::UploadPart => !conditional,
+        _ => request.row().retryable(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::exchange::{broken, client_gone};
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
-const REPLAY_BYTES_MAX: usize = 64 * 1024;
+const REPLAY_BYTES_MAX: u64 = 64 * 1024;
 /// Time before a slow sender is measured against the minimum rate.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
@@ -41,17 +41,19 @@ pub struct ClientBody {
     bytes_max: u64,
     /// Released before there was a connection to send it on.
     primed: Chunks,
+    /// Exact length of what is released, as the head of the upstream's request says it.
+    length: u64,
     released: SmallVec<[Bytes; 4]>,
-    released_bytes: usize,
+    released_bytes: u64,
     replayable: bool,
     ended: bool,
 }
 
 /// How sending went.
 pub enum Sent {
-    /// Everything was handed to the connection.
+    /// Everything was handed to the connection; the head of the answer may be there already.
     Whole,
-    /// The head of an answer arrived first.
+    /// The head of an answer arrived before everything was sent.
     Answered,
 }
 
@@ -68,6 +70,7 @@ impl ClientBody {
         expects_continue: bool,
         min_rate: u64,
         bytes_max: u64,
+        length: u64,
     ) -> Self {
         Self {
             step,
@@ -78,6 +81,7 @@ impl ClientBody {
             bytes_in: 0,
             bytes_max,
             primed: Chunks::new(),
+            length,
             released: SmallVec::new(),
             released_bytes: 0,
             replayable: true,
@@ -132,8 +136,13 @@ impl ClientBody {
         Ok(())
     }
 
+    /// Whether the upstream has the whole message, though the client's end may not have been read yet.
+    fn is_released(&self) -> bool {
+        self.released_bytes >= self.length
+    }
+
     fn remember(&mut self, chunk: &Bytes) {
-        self.released_bytes += chunk.len();
+        self.released_bytes += chunk.len() as u64;
         if self.released_bytes > REPLAY_BYTES_MAX {
             self.replayable = false;
             self.released.clear();
@@ -222,7 +231,7 @@ pub async fn pump(
             answered = upstream.read_response_header() => {
                 answered.map_err(|error| Failure::Upstream(broken(&error)))?;
                 if upstream.response_header().is_some_and(|head| !head.status.is_informational()) {
-                    return Ok(Sent::Answered);
+                    return Ok(if body.is_released() { Sent::Whole } else { Sent::Answered });
                 }
                 continue;
             }

@@ -202,6 +202,61 @@ async fn a_stale_pooled_connection_costs_a_get_nothing() {
 }
 
 #[tokio::test]
+async fn a_stale_pooled_connection_costs_a_small_upload_nothing() {
+    for (condition, expected) in [(None, 200), (Some("if-none-match"), 503)] {
+        let origin = Origin::start(|_, index| match index {
+            1 => vec![Step::Close],
+            _ => answer::ok(b""),
+        })
+        .await;
+        let server = server(&origin).await;
+        assert_eq!(server.get("k").await.status, 200);
+        let mut request = server.put("k", 4);
+        if let Some(name) = condition {
+            request.headers.push((name.to_owned(), "*".to_owned()));
+        }
+        let mut client = server.client().await;
+        client.send(request.head() + "body").await;
+        let status = client.response().await.status;
+        assert_eq!(status, expected, "{condition:?}");
+        if expected == 200 {
+            let last = origin.requests().pop().unwrap();
+            assert_eq!((last.connection, last.body.as_slice()), (1, &b"body"[..]));
+        }
+    }
+}
+
+/// A store may take the orderly end of a body that never came for an empty object.
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_reset_at_the_resource() {
+    for sent in ["", "half"] {
+        let origin = Origin::always(answer::ok(b"")).await;
+        let server = server(&origin).await;
+        let mut client = server.client().await;
+        client.send(server.put("k", 8).head() + sent).await;
+        origin
+            .until("the request", |seen| !seen.requests.is_empty())
+            .await;
+        drop(client);
+        origin.until("the end", |seen| seen.ended == 1).await;
+        assert_eq!(origin.resets(), 1, "{sent:?}");
+    }
+}
+
+/// The time limit of the resource's first byte runs from the end of the request.
+#[tokio::test]
+async fn a_client_that_pauses_is_no_silent_resource() {
+    let origin = Origin::always(answer::ok(b"")).await;
+    let server = server(&origin).await;
+    let mut client = server.client().await;
+    client.send(server.put("k", 8).head() + "half").await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    client.send("half").await;
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(origin.requests()[0].body, b"halfhalf");
+}
+
+#[tokio::test]
 async fn a_put_that_was_sent_is_not_sent_twice() {
     let origin = Origin::start(|_, index| match index {
         0 => answer::ok(b""),

@@ -3,6 +3,7 @@
 //! A script answers each request head with [`Step`]s, which are bytes and socket calls rather than HTTP: what a
 //! broken server sends need not be HTTP. Knows nothing of S3 beyond what a test writes into a script.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,8 @@ pub(crate) struct Seen {
     pub(crate) opened: usize,
     /// Connections that have ended, by either side.
     pub(crate) ended: usize,
+    /// Those of them that the other side reset.
+    pub(crate) resets: usize,
 }
 
 type Script = dyn Fn(&Received, usize) -> Vec<Step> + Send + Sync;
@@ -108,6 +111,10 @@ impl Origin {
 
     pub(crate) fn opened(&self) -> usize {
         self.seen.borrow().opened
+    }
+
+    pub(crate) fn resets(&self) -> usize {
+        self.seen.borrow().resets
     }
 
     /// Waits until the condition holds for what was seen.
@@ -223,7 +230,14 @@ impl Connection {
     }
 
     async fn fill(&mut self) -> bool {
-        matches!(self.stream.read_buf(&mut self.buffer).await, Ok(read) if read > 0)
+        let read = self.stream.read_buf(&mut self.buffer).await;
+        if read
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+        {
+            self.record.send_modify(|seen| seen.resets += 1);
+        }
+        matches!(read, Ok(read) if read > 0)
     }
 
     /// Takes one step; false where the connection is over.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -49,6 +49,8 @@ pub(crate) struct Setup {
 /// Dropping it kills the process and removes its files.
 pub(crate) struct Server {
     pub(crate) s3: SocketAddr,
+    /// The same listener behind TLS, with HTTP/2.
+    pub(crate) tls: SocketAddr,
     pub(crate) ai: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) dir: TempDir,
@@ -62,7 +64,7 @@ impl Server {
             .prefix("aqueduct-it-")
             .tempdir()
             .unwrap();
-        let [s3, ai, admin] = free_addresses();
+        let [s3, tls, ai, admin] = free_addresses();
         for folder in ["etc/config/conf.d", "etc/config/keys.d", "secrets", "state"] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
@@ -71,8 +73,9 @@ impl Server {
         };
         write(
             "aqueduct.toml",
-            process_config(dir.path().to_str().unwrap(), s3, ai, admin, setup),
+            process_config(dir.path().to_str().unwrap(), [s3, tls, ai, admin], setup),
         );
+        write_certificate(dir.path());
         write("conf.d/main.toml", workload_config(setup));
         write("conf.d/keys.toml", key_config());
         fs::write(dir.path().join("secrets/master"), MASTER).unwrap();
@@ -87,6 +90,7 @@ impl Server {
             .unwrap();
         let mut server = Self {
             s3,
+            tls,
             ai,
             admin,
             dir,
@@ -268,13 +272,13 @@ fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     })
 }
 
-fn process_config(
-    dir: &str,
-    s3: SocketAddr,
-    ai: SocketAddr,
-    admin: SocketAddr,
-    setup: &Setup,
-) -> String {
+fn write_certificate(dir: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+    fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}
+
+fn process_config(dir: &str, [s3, tls, ai, admin]: [SocketAddr; 4], setup: &Setup) -> String {
     let token = sign::sha256(ADMIN_TOKEN.as_bytes());
     let limits = setup.limits;
     format!(
@@ -285,10 +289,13 @@ state_dir = "{dir}/state"
 allow_plaintext_secrets = true
 
 [listen]
-s3 = ["{s3}"]
+s3 = ["{s3}", "tls:{tls}"]
 ai = ["{ai}"]
 admin = ["{admin}"]
 base_domains = {{ s3 = ["s3.localhost"] }}
+
+[tls]
+certs = [{{ cert = "{dir}/cert.pem", key = "file:{dir}/key.pem" }}]
 
 [[admin.token]]
 name = "test"
