@@ -6,7 +6,7 @@
 //! never repeated.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -47,7 +47,7 @@ pub async fn run(
     outgoing: Outgoing<'_>,
 ) -> Result<()> {
     let location = storage::location(session, arrived);
-    let mut started = false;
+    let mut started = None;
     let outcome = {
         let mut work = pin!(perform(engine, record, hop, &location, outgoing));
         loop {
@@ -55,9 +55,9 @@ pub async fn run(
                 biased;
                 outcome = &mut work => break outcome,
                 () = pingora::time::sleep(FILLER_EVERY) => {
-                    if !started {
+                    if started.is_none() {
+                        started = Some(Instant::now());
                         start(session, arrived).await?;
-                        started = true;
                     }
                     let space = Bytes::from_static(b" ");
                     session.write_response_body(space, false).await.map_err(client_gone)?;
@@ -65,10 +65,10 @@ pub async fn run(
             }
         }
     };
-    if !started {
+    let Some(started) = started else {
         return finish_quick(session, arrived, record, outcome?).await;
-    }
-    record.head_sent(StatusCode::OK);
+    };
+    record.head_sent_at(StatusCode::OK, started);
     let outcome = outcome.unwrap_or_else(|error| {
         record.upstream_failed(&error);
         Outcome::Failed(Failure::from(&error))

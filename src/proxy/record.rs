@@ -200,8 +200,12 @@ impl Record {
     }
 
     pub fn head_sent(&mut self, status: StatusCode) {
+        self.head_sent_at(status, Instant::now());
+    }
+
+    pub fn head_sent_at(&mut self, status: StatusCode, at: Instant) {
         self.status = status.as_u16();
-        self.head_sent = Some(self.started.elapsed());
+        self.head_sent = Some(at.saturating_duration_since(self.started));
     }
 
     /// The answer is a failure that the upstream reported.
