@@ -13,6 +13,9 @@ SHELL := /bin/bash
 .PHONY: help demo check test test-long bench clean
 
 SETUP := scripts/setup-build
+# Shown by the metric aqueduct_build_info and by /-/status. Empty where there is no git or no compiler yet.
+export AQUEDUCT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
+export AQUEDUCT_RUSTC := $(shell rustc --version 2>/dev/null | cut -d' ' -f2)
 # One set of features for lints and tests: each set is a build of its own.
 FLAGS := --locked --features demo
 # What the tests have just built.

@@ -96,10 +96,22 @@ pub enum Kind {
     ClientGone,
 }
 
+/// Where an exchange with an upstream failed, where its [`Kind`] does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Its name has no address that may be used.
+    Dns,
+    Connect,
+    Tls,
+    /// The body of the answer broke off.
+    Truncated,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
+    fault: Option<Fault>,
     message: Cow<'static, str>,
     detail: Option<String>,
     param: Option<Cow<'static, str>>,
@@ -112,6 +124,7 @@ impl Error {
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
+            fault: None,
             message: message.into(),
             detail: None,
             param: None,
@@ -139,6 +152,13 @@ impl Error {
         self
     }
 
+    /// Says where an exchange with an upstream failed, for metrics and the log.
+    #[must_use]
+    pub fn with_fault(mut self, fault: Fault) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
     /// Names the parameter at fault (`param` of an `OpenAI` error, `ArgumentName` of an S3 one).
     #[must_use]
     pub fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
@@ -160,6 +180,10 @@ impl Error {
 
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 
     pub fn message(&self) -> &str {

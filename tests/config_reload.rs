@@ -14,7 +14,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use aqueduct::config::diagnostic::Report;
-use aqueduct::config::live::{Fallback, Live, Options, ReloadObserver, ReloadOutcome, Trigger};
+use aqueduct::config::live::{
+    Fallback, Live, Options, ReloadObserver, ReloadOutcome, Taken, Trigger, revoke_in,
+};
 use aqueduct::config::source::Overlay;
 use aqueduct::config::watch::{Timing, Watch};
 use aqueduct::keys::Material;
@@ -45,7 +47,7 @@ struct Running {
 struct Observer(Sender<ReloadOutcome>);
 
 impl ReloadObserver for Observer {
-    fn reloaded(&self, _: Trigger, outcome: &ReloadOutcome, _: &Report, _: Timestamp) {
+    fn reloaded(&self, _: Trigger, outcome: &ReloadOutcome, _: &Report, _: Taken) {
         // The test may have ended.
         drop(self.0.send(outcome.clone()));
     }
@@ -55,6 +57,8 @@ impl ReloadObserver for Observer {
     fn watcher_failed(&self, error: &str) {
         panic!("{error}");
     }
+
+    fn watcher_recovered(&self) {}
 }
 
 #[expect(clippy::disallowed_methods, reason = "file times are compared with it")]
@@ -372,6 +376,26 @@ fn a_revocation_needs_no_config_and_outlives_it() {
         fs::write(running.path("conf.d/a.toml"), part(17)).unwrap();
     });
     assert!(running.live.load().s3_keys.is_empty());
+}
+
+#[test]
+fn another_process_revokes_at_once_while_the_config_is_broken() {
+    let running = run(|base| {
+        fs::create_dir(base.join("state")).unwrap();
+        fill(&base.join("current"), &base.join("state"));
+    });
+    running.applies("a key", || {
+        fs::write(running.path("keys.d/k.toml"), key("one")).unwrap();
+    });
+    running.fails("a mistake", || {
+        fs::write(running.path("conf.d/a.toml"), "[[").unwrap();
+    });
+    revoke_in(&running.dir, KEY.parse().unwrap(), now()).unwrap();
+    let written = Instant::now();
+    while !running.live.load().s3_keys.is_empty() {
+        assert!(written.elapsed() < Duration::from_secs(1), "still known");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use crate::config::live::Live;
 use crate::config::store::{Caller, KeyStore};
 use crate::telemetry::audit::{Actor, Audit, Outcome, Record};
+use crate::telemetry::labels::AdminRoute;
 use answer::Failure;
 pub use answer::{AdminResponse, Code};
 use gate::{Identity, Throttle};
@@ -80,6 +81,11 @@ impl AdminState {
 pub fn handle(state: &AdminState, request: &AdminRequest) -> AdminResponse {
     let answered = answer_to(state, request).unwrap_or_else(Failure::into_response);
     answered.finish(request)
+}
+
+/// What a request is counted as, by its path and query.
+pub fn route(target: &str) -> AdminRoute {
+    routes::label(target.split('?').next().unwrap_or_default())
 }
 
 /// The answer for a request that the listener could not read: too large, malformed, too slow.

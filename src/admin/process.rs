@@ -48,9 +48,10 @@ fn status_member(status: &str) -> Map<String, Value> {
 
 /// `GET /-/status`
 pub(super) fn status(call: &Call<'_>) -> AdminResponse {
-    let snapshot = call.state.live.current();
-    // Of the last load, whether it was taken or refused: what is on disk may be newer than what is served.
-    let report = call.state.live.last_report();
+    let live = &call.state.live;
+    let snapshot = live.current();
+    // Why what lies on disk is not what runs, where that is so.
+    let report = live.last_report();
     let mut members = Map::from_iter([
         ("version".to_owned(), env!("CARGO_PKG_VERSION").into()),
         (
@@ -62,9 +63,9 @@ pub(super) fn status(call: &Call<'_>) -> AdminResponse {
                 "repositories": snapshot.repositories.len(),
                 "resources": snapshot.resources.len(),
                 "keys": { "s3": snapshot.s3_keys.len(), "ai": snapshot.ai_keys.len() },
-                "lastLoadValid": !report.blocks(),
+                "applied": !report.blocks(),
                 "problems": report.to_json().get("problems"),
-                "restartRequired": &*call.state.live.restart_required(),
+                "restartRequired": &*live.restart_required(),
             }),
         ),
         ("token".to_owned(), json!({ "name": &*call.identity.name })),

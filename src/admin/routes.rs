@@ -6,6 +6,7 @@
 use http::{HeaderValue, Method};
 
 use crate::keys::Family;
+use crate::telemetry::labels::AdminRoute;
 
 /// The same API is served under this, for tools that want a version.
 const VERSION_PREFIX: &str = "/api/v1";
@@ -74,16 +75,42 @@ pub(super) struct Matched<'a> {
     pub(super) parameters: Vec<&'a str>,
 }
 
-/// Looks a path up.
-pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
+/// What a path is counted as: a closed list, whatever is asked for.
+pub(super) fn label(path: &str) -> AdminRoute {
+    let Some(segments) = segments(path) else {
+        return AdminRoute::Other;
+    };
+    match segments.as_slice() {
+        ["healthz"] => AdminRoute::Health,
+        ["readyz"] => AdminRoute::Ready,
+        ["metrics"] => AdminRoute::Metrics,
+        ["-", "status"] => AdminRoute::Status,
+        ["-", "reload"] => AdminRoute::Reload,
+        ["-", "config"] => AdminRoute::Config,
+        ["repo"] => AdminRoute::Repositories,
+        ["repo", _, "apikey"] => AdminRoute::ApiKeys,
+        ["repo", _, "apikey", _] => AdminRoute::ApiKey,
+        ["repo", _, "ai", "apikey"] => AdminRoute::AiApiKeys,
+        ["repo", _, "ai", "apikey", _] => AdminRoute::AiApiKey,
+        _ => AdminRoute::Other,
+    }
+}
+
+/// The segments of a path, without the version's prefix.
+fn segments(path: &str) -> Option<Vec<&str>> {
     let path = path
         .strip_prefix(VERSION_PREFIX)
         .filter(|rest| rest.starts_with('/'))
         .unwrap_or(path);
-    let Some(path) = path.strip_prefix('/') else {
+    let path = path.strip_prefix('/')?;
+    Some(path.split('/').take(SEGMENTS_MAX + 1).collect())
+}
+
+/// Looks a path up.
+pub(super) fn find<'a>(method: &Method, path: &'a str) -> Found<'a> {
+    let Some(segments) = segments(path) else {
         return Found::Nothing;
     };
-    let segments: Vec<&str> = path.split('/').take(SEGMENTS_MAX + 1).collect();
     for (pattern, methods) in ROUTES {
         let Some(parameters) = matches(pattern, &segments) else {
             continue;

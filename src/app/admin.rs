@@ -17,19 +17,20 @@ use crate::policy::route::Repository;
 use crate::proxy::clock;
 use crate::proxy::engine::Engine;
 use crate::telemetry::audit::Audit;
-use crate::telemetry::labels::{KeyFamily, KeyState};
+use crate::telemetry::labels::{KeyFamily, KeyState, ObjectKind};
 
 /// Composes the admin API, and clears away what a writer that was cut off left behind.
 pub(super) fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Arc<AdminState> {
     let state_dir = live.load().process.state_dir.clone();
-    let store = KeyStore::new(Arc::clone(live), Audit::new(&state_dir), random);
+    let failures = engine.metrics.audit_write_failures();
+    let audit = Audit::new(&state_dir).counting(failures);
+    let store = KeyStore::new(Arc::clone(live), audit.clone(), random);
     match store.sweep() {
         Ok(swept) if swept.is_empty() => {}
         Ok(swept) => tracing::warn!(files = swept.len(), "removed what an unfinished write left"),
         // A config that cannot be written is no reason not to serve it.
         Err(error) => tracing::warn!(%error, "the config directory cannot be swept"),
     }
-    let audit = Audit::new(&state_dir);
     Arc::new(AdminState::new(
         Arc::clone(live),
         Arc::new(store),
@@ -60,6 +61,10 @@ fn render(engine: &Engine) -> String {
         .metrics
         .config
         .in_use(snapshot.generation, &snapshot.hash);
+    engine.metrics.config.objects(
+        ObjectKind::Key,
+        snapshot.s3_keys.len() + snapshot.ai_keys.len(),
+    );
     for repository in &snapshot.repositories {
         count_keys(&snapshot, repository);
     }

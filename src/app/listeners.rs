@@ -13,7 +13,7 @@ use pingora::server::{Fds, ListenFds};
 use pingora::services::listening::Service;
 
 use crate::config::snapshot::{Listen, ListenAddress};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::protocol::Front;
 use crate::proxy::certs::Certs;
 use crate::proxy::engine::Engine;
@@ -100,7 +100,11 @@ fn bind_one(
 
 fn bind_tcp(address: SocketAddr) -> Result<(SocketAddr, RawFd)> {
     let cannot = |error: std::io::Error| {
-        Error::internal(format_args!("cannot listen on {address}")).with_source(error)
+        // Read by whoever starts the process, not by a client.
+        Error::new(
+            Kind::Internal,
+            format!("cannot listen on {address}: {error}"),
+        )
     };
     let listener = TcpListener::bind(address).map_err(cannot)?;
     listener.set_nonblocking(true).map_err(cannot)?;

@@ -33,6 +33,7 @@ use crate::proxy::dial::Dialer;
 use crate::proxy::engine::Engine;
 use crate::proxy::gate::Gate;
 use crate::telemetry::access_log::{AccessLog, Sink};
+use crate::telemetry::labels::{ReloadResult, ReloadTrigger, WatchMode};
 use crate::telemetry::metrics::{Build, Metrics};
 use listeners::Bound;
 use observer::Observer;
@@ -40,14 +41,20 @@ use signals::{Asked, Signals};
 
 /// How often a drain looks whether the last request has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// What was built. The commit and the compiler are told by the `Makefile` (`AQUEDUCT_COMMIT`,
+/// `AQUEDUCT_RUSTC`); a plain `cargo build` does not know them.
 const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
-    commit: match option_env!("AQUEDUCT_COMMIT") {
-        Some(commit) => commit,
-        None => "unknown",
-    },
-    rustc: env!("CARGO_PKG_RUST_VERSION"),
+    commit: known(option_env!("AQUEDUCT_COMMIT")),
+    rustc: known(option_env!("AQUEDUCT_RUSTC")),
 };
+
+const fn known(value: Option<&'static str>) -> &'static str {
+    match value {
+        Some(value) if !value.is_empty() => value,
+        Some(_) | None => "unknown",
+    }
+}
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,11 +81,24 @@ pub type OnReady = Box<dyn FnOnce(&[Endpoint]) + Send>;
 pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), StartError> {
     harden();
     let metrics = Arc::new(Metrics::new());
+    count_panics(&metrics);
     let options = Options { fallback };
+    let loading = Instant::now();
     let live =
         Live::start(dir, options, Arc::clone(&metrics), clock::now).map_err(StartError::Config)?;
     let snapshot = live.current();
+    let took = loading.elapsed();
     start_logging(&snapshot);
+    let config = &metrics.config;
+    config.reload(
+        ReloadTrigger::Start,
+        ReloadResult::Applied,
+        took,
+        clock::now(),
+    );
+    config.restart_required(false);
+    // The watch says so where it is not.
+    config.watch_mode(WatchMode::Notify);
     metrics.started(BUILD, clock::now());
     let certs = Arc::new(Certs::default());
     certs.replace(&snapshot.tls)?;
@@ -112,6 +132,18 @@ fn harden() {
     if let Err(error) = rustix::process::set_dumpable_behavior(not_dumpable) {
         tracing::warn!(%error, "core dumps of this process cannot be forbidden");
     }
+}
+
+/// Counts panics and says where they were, but not with what: a message may quote a request.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::clone(metrics);
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panicked();
+        let place = panic.location().map(ToString::to_string);
+        let place = place.as_deref().unwrap_or("unknown");
+        let thread = std::thread::current();
+        tracing::error!(place, thread = thread.name().unwrap_or("unnamed"), "panic");
+    }));
 }
 
 fn start_logging(snapshot: &Snapshot) {

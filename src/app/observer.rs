@@ -1,12 +1,9 @@
 //! What happens beside the swap when the config was reloaded: certificates, pools, metrics and the log.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-use jiff::Timestamp;
 
 use crate::config::diagnostic::Report;
-use crate::config::live::{ReloadObserver, ReloadOutcome, Trigger};
+use crate::config::live::{ReloadObserver, ReloadOutcome, Taken, Trigger};
 use crate::config::snapshot::Snapshot;
 use crate::proxy::certs::Certs;
 use crate::proxy::engine::Engine;
@@ -35,6 +32,7 @@ impl Observer {
         if let Err(error) = self.certs.replace(&snapshot.tls) {
             tracing::error!(%error, "the certificates in use stay");
         }
+        engine.metrics.certificates(&self.certs.not_after());
         engine.dialer.retain(&snapshot.resources);
         let metrics = &engine.metrics;
         let config = &metrics.config;
@@ -53,7 +51,7 @@ impl Observer {
 }
 
 impl ReloadObserver for Observer {
-    fn reloaded(&self, trigger: Trigger, outcome: &ReloadOutcome, report: &Report, now: Timestamp) {
+    fn reloaded(&self, trigger: Trigger, outcome: &ReloadOutcome, report: &Report, at: Taken) {
         let Some(engine) = self.engine.upgrade() else {
             return;
         };
@@ -75,7 +73,7 @@ impl ReloadObserver for Observer {
         engine
             .metrics
             .config
-            .reload(label(trigger), result, Duration::ZERO, now);
+            .reload(label(trigger), result, at.took, at.began);
     }
 
     fn restart_required(&self, settings: &[&'static str]) {
@@ -94,6 +92,14 @@ impl ReloadObserver for Observer {
         };
         engine.metrics.config.watch_mode(WatchMode::Poll);
         tracing::warn!(error, "files cannot be watched, looking at them every 30 s");
+    }
+
+    fn watcher_recovered(&self) {
+        let Some(engine) = self.engine.upgrade() else {
+            return;
+        };
+        engine.metrics.config.watch_mode(WatchMode::Notify);
+        tracing::info!("files are watched again");
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
@@ -86,13 +87,22 @@ pub enum ReloadOutcome {
     Failed(Report),
 }
 
+/// When a reload began, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub began: Timestamp,
+    pub took: Duration,
+}
+
 /// Told of each reload, for metrics and logs.
 pub trait ReloadObserver: Send + Sync {
     /// `report` holds the warnings of a reload that was applied, too.
-    fn reloaded(&self, trigger: Trigger, outcome: &ReloadOutcome, report: &Report, now: Timestamp);
+    fn reloaded(&self, trigger: Trigger, outcome: &ReloadOutcome, report: &Report, at: Taken);
     /// Settings that differ from those the process was started with; empty for none.
     fn restart_required(&self, settings: &[&'static str]);
     fn watcher_failed(&self, error: &str);
+    /// Events come again, after [`ReloadObserver::watcher_failed`].
+    fn watcher_recovered(&self);
 }
 
 /// See the module's documentation.
@@ -302,6 +312,19 @@ impl Live {
         self.writer().state.loader.watched()
     }
 
+    /// Takes in what another process revoked, without looking at any config.
+    pub(super) fn refresh_revoked(&self) {
+        if let Err(error) = self.revoked.refresh() {
+            // The ids known so far stay in force.
+            tracing::warn!(path = %self.revoked.path().display(), %error, "revoked ids cannot be read");
+        }
+        self.drop_revoked();
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     pub(super) fn observer(&self) -> Option<&Arc<dyn ReloadObserver>> {
         self.observer.get()
     }
@@ -436,11 +459,8 @@ impl Writer<'_> {
 
     fn attempt(&mut self, trigger: Trigger, patience: Patience) -> Option<ReloadOutcome> {
         let now = (self.live.now)();
-        if let Err(error) = self.live.revoked.refresh() {
-            // The ids known so far stay in force.
-            tracing::warn!(path = %self.live.revoked.path().display(), %error, "revoked ids cannot be read");
-        }
-        self.live.drop_revoked();
+        let started = Instant::now();
+        self.live.refresh_revoked();
         let set = self.state.loader.read(now);
         if patience == Patience::Young && is_half_written(&set, now) {
             return None;
@@ -456,7 +476,11 @@ impl Writer<'_> {
             }
         };
         if let Some(observer) = self.live.observer.get() {
-            observer.reloaded(trigger, &outcome, &report, now);
+            let at = Taken {
+                began: now,
+                took: started.elapsed(),
+            };
+            observer.reloaded(trigger, &outcome, &report, at);
         }
         Some(outcome)
     }

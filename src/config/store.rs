@@ -152,6 +152,10 @@ impl KeyStore {
 
     /// Removes what writers left that were cut off. Done once, at start.
     pub fn sweep(&self) -> Result<Vec<PathBuf>, StoreError> {
+        self.noted(self.try_sweep())
+    }
+
+    fn try_sweep(&self) -> Result<Vec<PathBuf>, StoreError> {
         let _held = self.hold()?;
         let dir = self.live.dir();
         let mut swept = disk::sweep(dir).map_err(degraded("cannot sweep"))?;
@@ -376,7 +380,10 @@ impl KeyStore {
             ReloadOutcome::Failed(_) => None,
         };
         let random = self.entropy().map_err(|error| why(&error))?;
-        disk::replace(target, &text, u64::from_be_bytes(random)).map_err(|error| why(&error))?;
+        disk::replace(target, &text, u64::from_be_bytes(random)).map_err(|error| {
+            self.live.metrics().admin_writable(false);
+            why(&error)
+        })?;
         if let Some(prepared) = prepared {
             held.writer.install(prepared);
         }
@@ -385,6 +392,15 @@ impl KeyStore {
 
     /// Checks, announces, writes, installs and records one change of one file.
     fn apply(
+        &self,
+        held: &mut Held<'_>,
+        change: &Change<'_>,
+        caller: &Caller,
+    ) -> Result<(), StoreError> {
+        self.noted(self.try_apply(held, change, caller))
+    }
+
+    fn try_apply(
         &self,
         held: &mut Held<'_>,
         change: &Change<'_>,
@@ -401,6 +417,27 @@ impl KeyStore {
         held.writer.install(prepared);
         self.close(&change.record, caller, intended, Outcome::Ok);
         Ok(())
+    }
+
+    /// Shows in the metrics whether changes can be written, by how one went.
+    fn noted<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &done {
+            Ok(_) => self.live.metrics().admin_writable(true),
+            Err(StoreError::Degraded { .. }) => self.live.metrics().admin_writable(false),
+            // Refused before it came to writing.
+            Err(
+                StoreError::RepositoryNotFound
+                | StoreError::KeyNotFound
+                | StoreError::Invalid(_)
+                | StoreError::Unsupported(_)
+                | StoreError::Rejected(_)
+                | StoreError::Conflict(_)
+                | StoreError::Stale
+                | StoreError::ReadOnly(_)
+                | StoreError::Internal(_),
+            ) => {}
+        }
+        done
     }
 
     fn intend(&self, record: &Record, caller: &Caller) -> Result<u64, StoreError> {
@@ -422,8 +459,12 @@ impl KeyStore {
     /// First this process's turn, then the file lock: over NFS a file lock does not part threads.
     fn hold(&self) -> Result<Held<'_>, StoreError> {
         let writer = self.live.writer();
-        let lock = disk::Lock::take(self.live.dir())
-            .map_err(degraded("cannot lock the config directory"))?;
+        let lock =
+            disk::Lock::take(self.live.dir()).map_err(degraded("cannot lock the config directory"));
+        let lock = match lock {
+            Ok(lock) => lock,
+            Err(error) => return self.noted(Err(error)),
+        };
         Ok(Held {
             writer,
             _lock: lock,

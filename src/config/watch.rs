@@ -4,6 +4,9 @@
 //! that is gone. An event is only a hint. After a quiet moment the whole set is read and compared by content, which
 //! also happens every 30 seconds, so that a lost event, a network file system or a failed watcher costs time and
 //! nothing else. Runs on a thread of its own; loads happen there.
+//!
+//! The state directory is watched for one file: a revocation by another process is taken in at once, with no look at
+//! the config.
 
 use std::collections::HashMap;
 use std::io;
@@ -57,10 +60,10 @@ pub struct Watch {
 
 #[derive(Debug)]
 enum Message {
-    /// Something happened to some file. Directories that went away took their watches with them.
+    /// Something happened to these files. Directories that went away took their watches with them.
     Hint {
         paths: Vec<PathBuf>,
-        gone: bool,
+        is_removal: bool,
     },
     WatcherFailed(String),
     Reload {
@@ -152,11 +155,7 @@ impl Worker {
         loop {
             let wait = self.wake_at().saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(Message::Hint { paths, gone }) => {
-                    if self.take_hint(&paths, gone) {
-                        self.note_change();
-                    }
-                }
+                Ok(Message::Hint { paths, is_removal }) => self.hear(&paths, is_removal),
                 Ok(Message::WatcherFailed(error)) => {
                     self.fail(&error);
                     self.note_change();
@@ -184,6 +183,12 @@ impl Worker {
             return change.last + self.timing.retry;
         }
         (change.last + self.timing.quiet).min(change.first + self.timing.settle_max)
+    }
+
+    fn hear(&mut self, paths: &[PathBuf], is_removal: bool) {
+        if self.take_hint(paths, is_removal) {
+            self.note_change();
+        }
     }
 
     fn note_change(&mut self) {
@@ -260,7 +265,7 @@ impl Worker {
         for message in self.inbox.try_iter() {
             match message {
                 Message::Reload { reply, .. } => replies.push(reply),
-                Message::Hint { paths, gone } => hints.push((paths, gone)),
+                Message::Hint { paths, is_removal } => hints.push((paths, is_removal)),
                 Message::WatcherFailed(error) => {
                     tracing::warn!(%error, "the config watcher failed; polling goes on");
                     hinted = true;
@@ -268,8 +273,8 @@ impl Worker {
                 Message::Stop => go_on = false,
             }
         }
-        for (paths, gone) in hints {
-            hinted |= self.take_hint(&paths, gone);
+        for (paths, is_removal) in hints {
+            hinted |= self.take_hint(&paths, is_removal);
         }
         let outcome = self.done(trigger);
         if hinted {
@@ -283,12 +288,15 @@ impl Worker {
     }
 
     /// Whether an event may have changed the set; one that names nothing may.
-    fn take_hint(&mut self, paths: &[PathBuf], gone: bool) -> bool {
-        if gone {
+    fn take_hint(&mut self, paths: &[PathBuf], is_removal: bool) -> bool {
+        if is_removal {
             // Another directory of the same name may have the same inode.
             for path in paths {
                 self.watched.remove(path);
             }
+        }
+        if paths.iter().any(|path| path == self.live.revoked_path()) {
+            self.live.refresh_revoked();
         }
         paths.is_empty() || paths.iter().any(|path| self.wanted.concerns(path))
     }
@@ -311,7 +319,13 @@ impl Worker {
             return;
         };
         self.wanted = self.live.watched();
-        let wanted = &self.wanted.directories;
+        let mut wanted = self.wanted.directories.clone();
+        if let Some(state_dir) = self.live.revoked_path().parent()
+            && state_dir.is_dir()
+            && let Err(at) = wanted.binary_search_by(|path| path.as_path().cmp(state_dir))
+        {
+            wanted.insert(at, state_dir.to_owned());
+        }
         let mut appeared = false;
         let mut failure = None;
         self.watched.retain(|path, inode| {
@@ -322,7 +336,7 @@ impl Worker {
             }
             keep
         });
-        for path in wanted {
+        for path in &wanted {
             let Some(inode) = identity(path) else {
                 continue;
             };
@@ -331,7 +345,7 @@ impl Worker {
             }
             match watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
-                    self.watched.insert(path.to_owned(), inode);
+                    self.watched.insert(path.clone(), inode);
                     appeared = true;
                 }
                 Err(error) => failure = Some(format!("{}: {error}", path.display())),
@@ -339,7 +353,13 @@ impl Worker {
         }
         match failure {
             Some(error) => self.fail(&error),
-            None => self.last_failure = None,
+            None => {
+                if self.last_failure.take().is_some()
+                    && let Some(observer) = self.live.observer()
+                {
+                    observer.watcher_recovered();
+                }
+            }
         }
         if appeared {
             // What happened there before the watch is seen by one more look.
@@ -364,7 +384,7 @@ fn watcher(messages: Sender<Message>) -> notify::Result<RecommendedWatcher> {
     notify::recommended_watcher(move |event: notify::Result<Event>| {
         let message = match event {
             Ok(event) if is_change(event.kind) => Message::Hint {
-                gone: matches!(event.kind, EventKind::Remove(_)),
+                is_removal: matches!(event.kind, EventKind::Remove(_)),
                 paths: event.paths,
             },
             Ok(_) => return,

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
+use crate::telemetry::labels::LimitScope;
+
+/// When a refused request may come back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Rules of one repository. `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +29,14 @@ pub struct RepositoryLimiter {
     /// GCRA's theoretical arrival time, nanoseconds since `started`.
     arrival_ns: AtomicU64,
     started: Instant,
+}
+
+/// No place was left.
+#[derive(Debug)]
+pub struct Refused {
+    /// The limit that refused.
+    pub scope: LimitScope,
+    pub error: Error,
 }
 
 /// Held while a request runs; dropping it frees its place.
@@ -52,14 +64,14 @@ impl RepositoryLimiter {
     }
 
     /// Takes a place, or says when to come back.
-    pub fn enter(self: &Arc<Self>, now: Instant) -> Result<Entered> {
+    pub fn enter(self: &Arc<Self>, now: Instant) -> Result<Entered, Refused> {
         let concurrent = self.concurrent.load(Ordering::Relaxed);
         let before = self.inflight.fetch_add(1, Ordering::Relaxed);
         let entered = Entered(Arc::clone(self));
         if concurrent != 0 && before >= concurrent {
             return Err(refused(
+                LimitScope::Concurrent,
                 "Too many requests at once for this repository.",
-                Duration::from_secs(1),
             ));
         }
         self.take_token(now)?;
@@ -75,7 +87,7 @@ impl RepositoryLimiter {
         self.inflight.load(Ordering::Relaxed)
     }
 
-    fn take_token(&self, now: Instant) -> Result<()> {
+    fn take_token(&self, now: Instant) -> Result<(), Refused> {
         let rps = self.rps.load(Ordering::Relaxed);
         if rps == 0 {
             return Ok(());
@@ -92,10 +104,7 @@ impl RepositoryLimiter {
             });
         match taken {
             Ok(_) => Ok(()),
-            Err(_) => Err(refused(
-                "Please reduce your request rate.",
-                Duration::from_secs(1),
-            )),
+            Err(_) => Err(refused(LimitScope::Rps, "Please reduce your request rate.")),
         }
     }
 }
@@ -106,8 +115,9 @@ impl Drop for Entered {
     }
 }
 
-fn refused(message: &'static str, after: Duration) -> Error {
-    Error::new(Kind::RateLimited, message).with_retry_after(after)
+fn refused(scope: LimitScope, message: &'static str) -> Refused {
+    let error = Error::new(Kind::RateLimited, message).with_retry_after(RETRY_AFTER);
+    Refused { scope, error }
 }
 
 #[cfg(test)]
@@ -122,7 +132,9 @@ mod tests {
         }));
         let now = Instant::now();
         let first = limiter.enter(now).unwrap();
-        assert_eq!(limiter.enter(now).unwrap_err().kind(), Kind::RateLimited);
+        let refused = limiter.enter(now).unwrap_err();
+        assert_eq!(refused.scope, LimitScope::Concurrent);
+        assert_eq!(refused.error.kind(), Kind::RateLimited);
         limiter.set_rules(RepositoryRules {
             rps: None,
             concurrent: Some(2),
@@ -142,6 +154,7 @@ mod tests {
         let start = Instant::now();
         let passed = (0..30).filter(|_| limiter.enter(start).is_ok()).count();
         assert_eq!(passed, 10);
+        assert_eq!(limiter.enter(start).unwrap_err().scope, LimitScope::Rps);
         let later = start + Duration::from_millis(500);
         let passed = (0..30).filter(|_| limiter.enter(later).is_ok()).count();
         assert_eq!(passed, 5);

@@ -12,6 +12,7 @@ use crate::message::reply::Reply;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::client_gone;
 use crate::proxy::{respond, service, storage, upload};
+use crate::telemetry::labels::AdminRoute;
 
 /// Answers one request; `false`: the connection cannot be used again.
 pub async fn serve(
@@ -32,6 +33,9 @@ pub async fn serve(
             refusal(&error, &arrived.id)
         }
     };
+    let route = std::str::from_utf8(session.req_header().raw_path()).map(admin::route);
+    let route = route.unwrap_or(AdminRoute::Other);
+    engine.metrics.admin_request(route, reply.status.as_u16());
     let is_head = session.req_header().method == Method::HEAD;
     if respond::respond(session, reply, is_head).await.is_err() {
         return false;

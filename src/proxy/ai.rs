@@ -41,7 +41,7 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct AiState {
     models: models::ModelCache,
-    /// Resources that refused `stream_options`.
+    /// Resources that refused `stream_options`, and served the same request without it.
     without_usage: DashSet<Uuid, foldhash::fast::RandomState>,
 }
 
@@ -101,7 +101,7 @@ async fn run(
     let _entered = repository
         .limiter
         .enter(arrived.started)
-        .inspect_err(|_| record.limited = true)?;
+        .map_err(|refused| record.limited(refused))?;
     let endpoint = repository
         .ai
         .as_ref()
@@ -167,8 +167,7 @@ async fn infer(
     (endpoint, entry): (&AiEndpoint, &KeyEntry),
     inference: Inference,
 ) -> Result<bool> {
-    let held = body::read(engine, session, arrived).await?;
-    record.bytes_in = held.bytes;
+    let held = body::read(engine, session, arrived, record).await?;
     let scan = scan::scan(inference, &held.frames)?;
     record.ai = Some(AiRecord {
         model_requested: scan.model.name.clone(),
@@ -196,11 +195,13 @@ async fn infer(
                     inference,
                     attempts,
                     hide_usage: heard.hide_usage,
+                    has_next,
                     request_bytes: held.bytes,
                     model: label(endpoint, &asked.scan.model.name),
                 };
                 match deliver::deliver(engine, session, arrived, record, heard, &served).await {
                     Err(error) if has_next && deliver::may_fail_over(session, &error) => {
+                        record.upstream_failed(&error);
                         count_fallback(record, candidates.get(at + 1), &asked, endpoint);
                         last = Some(error);
                     }
@@ -249,6 +250,7 @@ async fn ask(
     } else {
         AskUsage::No
     };
+    let mut blamed = false;
     loop {
         let rename = candidate.rename.as_deref();
         let changes = splice::changes(&asked.scan, asked.inference, rename, ask_usage);
@@ -267,13 +269,17 @@ async fn ask(
         let status = answer.head()?.status;
         let suspect = changes.hide_usage && matches!(status.as_u16(), 400 | 422);
         if !suspect {
+            // Only now is it known that this was the reason: a refusal may merely repeat a client's words.
+            if blamed && status.is_success() {
+                engine.ai.without_usage.insert(resource.id);
+            }
             return Ok(Heard {
                 answer,
                 hide_usage: changes.hide_usage,
                 body: None,
             });
         }
-        // It may not know `stream_options`: then it is asked again without, now and from now on.
+        // It may not know `stream_options`: then it is asked again without.
         let idle = resource.timeouts.idle;
         let refusal = relay::collect(&mut answer, idle, REFUSAL_BYTES_MAX).await?;
         if !upstream::blames_stream_options(status, &refusal) {
@@ -283,7 +289,7 @@ async fn ask(
                 body: Some(refusal.into()),
             });
         }
-        engine.ai.without_usage.insert(resource.id);
+        blamed = true;
         ask_usage = AskUsage::No;
     }
 }
@@ -332,7 +338,9 @@ async fn send_upstream(
         idempotent: false,
         first_byte,
     };
-    let answer = exchange(&engine.dialer, Some(session), outgoing).await?;
+    let answer = exchange(&engine.dialer, Some(session), outgoing)
+        .await
+        .map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
     Ok(answer)
 }
@@ -346,8 +354,7 @@ async fn pass_through(
     path: &OtherPath,
     resource: &Arc<Resource>,
 ) -> Result<bool> {
-    let held = body::read(engine, session, arrived).await?;
-    record.bytes_in = held.bytes;
+    let held = body::read(engine, session, arrived, record).await?;
     let content_type = session
         .req_header()
         .headers
@@ -433,8 +440,8 @@ async fn fail(
     record: &mut Record,
     error: &Error,
 ) -> bool {
-    let code = openai::error::answer(error.kind()).code.unwrap_or("error");
-    record.error(error, code);
+    let answer = openai::error::answer(error.kind());
+    record.error(error, answer.code.unwrap_or(answer.kind));
     if error.kind() == Kind::ClientGone || storage::has_answered(session) {
         return false;
     }
@@ -446,14 +453,17 @@ async fn fail(
     reply.headers.extend(cors);
     let is_head = session.req_header().method == Method::HEAD;
     record.head_sent(reply.status);
-    if storage::waits_for_continue(session) {
+    let waits = storage::waits_for_continue(session);
+    if waits {
         session.set_keepalive(None);
     }
     match respond::respond(session, reply, is_head).await {
         Ok(bytes) => record.bytes_out = bytes,
         Err(_) => return false,
     }
-    storage::drain(session).await
+    record.ended();
+    // A client that waits for our word sends nothing that could be drained.
+    !waits && storage::drain(session).await
 }
 
 fn error_reply(error: &Error, id: &str, attempts: u32) -> Reply {

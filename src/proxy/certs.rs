@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::snapshot::TlsSettings;
 use crate::error::{Error, Result};
@@ -39,6 +40,15 @@ impl Certs {
         self.0.store(Arc::new(certs));
         Ok(())
     }
+
+    /// Common name and end, in seconds since 1970, of each certificate in use; of one name the first to end.
+    pub fn not_after(&self) -> Vec<(String, i64)> {
+        let mut ends: Vec<(String, i64)> =
+            self.0.load().iter().filter_map(Cert::not_after).collect();
+        ends.sort();
+        ends.dedup_by(|later, first| later.0 == first.0);
+        ends
+    }
 }
 
 impl ResolvesServerCert for Certs {
@@ -55,6 +65,13 @@ impl ResolvesServerCert for Certs {
 }
 
 impl Cert {
+    fn not_after(&self) -> Option<(String, i64)> {
+        let (_, parsed) = X509Certificate::from_der(self.key.cert.first()?).ok()?;
+        let name = parsed.subject().iter_common_name().next();
+        let name = name.and_then(|name| name.as_str().ok()).unwrap_or_default();
+        Some((name.to_owned(), parsed.validity().not_after.timestamp()))
+    }
+
     fn serves(&self, name: &ServerName<'_>) -> bool {
         let parsed = self.key.cert.first().map(ParsedCertificate::try_from);
         matches!(parsed, Some(Ok(cert)) if verify_server_name(&cert, name).is_ok())

@@ -20,9 +20,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::policy::route::Resource;
-use crate::telemetry::labels::UpstreamError;
 
 /// How long a resolved name is used before it is looked up again.
 const DNS_FRESH: Duration = Duration::from_secs(30);
@@ -87,11 +86,15 @@ impl Dialer {
                 Err(error) => last = Some(error),
             }
         }
-        resource.meters.error(UpstreamError::Connect);
+        let fault = last
+            .as_ref()
+            .map_or(Fault::Connect, |error| fault(error.etype()));
         Err(
-            Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.").with_detail(
-                last.map_or_else(|| "no address".to_owned(), |error| error.to_string()),
-            ),
+            Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.")
+                .with_fault(fault)
+                .with_detail(
+                    last.map_or_else(|| "no address".to_owned(), |error| error.to_string()),
+                ),
         )
     }
 
@@ -184,6 +187,7 @@ async fn roots(resource: &Resource) -> Result<Option<Arc<CaType>>> {
     };
     let unusable = |why: &dyn std::fmt::Display| {
         Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.")
+            .with_fault(Fault::Tls)
             .with_detail(format_args!("ca_file {path}: {why}"))
     };
     let pem = tokio::fs::read(&**path)
@@ -204,8 +208,8 @@ async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {
         let lookup = tokio::net::lookup_host((&*origin.server_name, origin.port));
         let found = tokio::time::timeout(DNS_TIMEOUT, lookup)
             .await
-            .map_err(|_| unresolved(resource, "timed out"))?
-            .map_err(|error| unresolved(resource, error))?;
+            .map_err(|_| unresolved("timed out"))?
+            .map_err(unresolved)?;
         found.take(ADDRESSES_MAX).collect()
     };
     let allowed: Vec<SocketAddr> = found
@@ -219,14 +223,29 @@ async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {
         } else {
             "not a public address, and no allow_private"
         };
-        return Err(unresolved(resource, why));
+        return Err(unresolved(why));
     }
     Ok(allowed)
 }
 
-fn unresolved(resource: &Resource, why: impl std::fmt::Display) -> Error {
-    resource.meters.error(UpstreamError::Dns);
-    Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.").with_detail(why)
+fn unresolved(why: impl std::fmt::Display) -> Error {
+    Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.")
+        .with_fault(Fault::Dns)
+        .with_detail(why)
+}
+
+/// What failed of a connection that was not made.
+fn fault(error: &pingora::ErrorType) -> Fault {
+    use pingora::ErrorType as E;
+    let tls = matches!(
+        error,
+        E::TLSHandshakeFailure
+            | E::TLSHandshakeTimedout
+            | E::TLSWantX509Lookup
+            | E::InvalidCert
+            | E::HandshakeError
+    );
+    if tls { Fault::Tls } else { Fault::Connect }
 }
 
 /// Whether an address may be connected to without `allow_private`: globally reachable unicast.

@@ -82,20 +82,33 @@ impl Answer {
     }
 }
 
+/// An exchange without an answer.
+#[derive(Debug)]
+pub struct Failed {
+    pub error: Error,
+    /// Attempts made.
+    pub attempts: u32,
+}
+
 /// Runs one exchange up to the head of its answer. With a `client`, its leaving ends the exchange.
 pub async fn exchange(
     dialer: &Dialer,
     mut client: Option<&mut ServerSession>,
     mut outgoing: Outgoing<'_>,
-) -> Result<Answer> {
+) -> Result<Answer, Failed> {
     if let (Body::Client(body), Some(client)) = (&mut outgoing.body, client.as_deref_mut()) {
-        body.prime(client).await?;
+        body.prime(client)
+            .await
+            .map_err(|error| Failed { error, attempts: 0 })?;
     }
     let mut attempts = 0;
     let mut stale = 0;
     let outcome = loop {
         attempts += 1;
-        let mut link = connect(dialer, outgoing.resource, &mut attempts).await?;
+        let mut link = match connect(dialer, outgoing.resource, &mut attempts).await {
+            Ok(link) => link,
+            Err(error) => break Err(error),
+        };
         match attempt(&mut link, client.as_deref_mut(), &mut outgoing).await {
             Ok(early) => {
                 break Ok(Answer {
@@ -121,7 +134,13 @@ pub async fn exchange(
         };
         outgoing.resource.meters.retry(outcome);
     }
-    outcome
+    outcome.map_err(|error| Failed { error, attempts })
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
 }
 
 enum Failure {

@@ -98,7 +98,7 @@ async fn perform(
     let idle = outgoing.first_byte;
     let mut answer = exchange(&engine.dialer, None, outgoing)
         .await
-        .inspect_err(|error| record.upstream_failed(error))?;
+        .map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
     let outcome = read(&mut answer, hop, location, idle).await?;
     engine.dialer.release(answer.link).await;

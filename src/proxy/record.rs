@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::protocols::http::ServerSession;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Fault, Kind};
 use crate::keys::Key;
-use crate::policy::route::{Repository, Resource};
+use crate::message::escape::{self, Plus};
+use crate::policy::limit::Refused;
+use crate::policy::route::{Bucket, Repository, Resource};
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::Answer;
+use crate::proxy::exchange::{Answer, Failed};
 use crate::telemetry::access_log::{AiEntry, Entry, Flag, Flags, UpstreamEntry};
 use crate::telemetry::labels::{AuthFailure, LimitScope, Op, Proto, UpstreamError};
 use crate::telemetry::meters::{RequestSample, UpstreamSample};
@@ -20,6 +22,12 @@ use crate::telemetry::trace::TraceParent;
 /// Status in metrics and logs for a client that left before it was answered.
 const CLIENT_CLOSED: u16 = 499;
 
+/// Where an upstream puts its own id of a request, by how likely it is.
+static UPSTREAM_IDS: [HeaderName; 2] = [
+    HeaderName::from_static("x-amz-request-id"),
+    HeaderName::from_static("x-request-id"),
+];
+
 /// Filled while a request runs; see [`Record::finish`].
 pub struct Record {
     pub proto: Proto,
@@ -27,21 +35,33 @@ pub struct Record {
     pub key: Option<Arc<Key>>,
     pub repository: Option<Arc<Repository>>,
     pub resource: Option<Arc<Resource>>,
+    pub bucket: Option<Arc<Bucket>>,
     pub status: u16,
     /// The protocol's error code, empty for none.
     pub code: String,
     pub kind: Option<Kind>,
     /// What the log alone may see of a failure.
     pub detail: String,
-    pub limited: bool,
+    /// The limit that refused the request.
+    pub limit: Option<LimitScope>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub attempts: u32,
     pub reused: bool,
     pub upstream_status: u16,
     pub ai: Option<AiRecord>,
+    /// Why the caller was not let in.
+    refused: Option<AuthFailure>,
+    /// Why the exchange that runs now failed.
+    upstream_error: Option<UpstreamError>,
+    upstream_id: Option<HeaderValue>,
     upstream_sent: Option<Instant>,
     upstream_head: Option<Duration>,
+    /// What exchanges before the one that runs now took.
+    upstream_before: Duration,
+    /// Spent waiting for the client before anything was sent to an upstream.
+    client_wait: Duration,
+    ended: Option<Instant>,
     head_sent: Option<Duration>,
     started: Instant,
     _inflight: Inflight,
@@ -68,19 +88,26 @@ impl Record {
             key: None,
             repository: None,
             resource: None,
+            bucket: None,
             status: 0,
             code: String::new(),
             kind: None,
             detail: String::new(),
-            limited: false,
+            limit: None,
             bytes_in: 0,
             bytes_out: 0,
             attempts: 0,
             reused: false,
             upstream_status: 0,
             ai: None,
+            refused: None,
+            upstream_error: None,
+            upstream_id: None,
             upstream_sent: None,
             upstream_head: None,
+            upstream_before: Duration::ZERO,
+            client_wait: Duration::ZERO,
+            ended: None,
             head_sent: None,
             started: arrived.started,
             _inflight: engine.metrics.inflight(proto),
@@ -99,8 +126,33 @@ impl Record {
 
     /// The request is about to go to `resource`.
     pub fn sending(&mut self, resource: &Arc<Resource>) {
+        let now = Instant::now();
+        self.exchange_ended(now);
         self.resource = Some(Arc::clone(resource));
-        self.upstream_sent = Some(Instant::now());
+        self.upstream_sent = Some(now);
+        self.upstream_head = None;
+        self.upstream_status = 0;
+        self.upstream_error = None;
+        self.upstream_id = None;
+    }
+
+    /// Counts the exchange that ran until `now`, and adds up its time.
+    fn exchange_ended(&mut self, now: Instant) {
+        let Some(sent) = self.upstream_sent else {
+            return;
+        };
+        let took = now.saturating_duration_since(sent);
+        self.upstream_before += took;
+        if let Some(resource) = &self.resource
+            && self.upstream_status != 0
+        {
+            resource.meters.upstream(&UpstreamSample {
+                class: self.op.class(),
+                status: self.upstream_status,
+                duration: took,
+                ttfb: self.upstream_head,
+            });
+        }
     }
 
     pub fn answered(&mut self, answer: &Answer) {
@@ -108,22 +160,43 @@ impl Record {
         self.reused = answer.link.reused;
         self.upstream_status = answer.status();
         self.upstream_head = self.upstream_sent.map(|sent| sent.elapsed());
+        self.upstream_id = answer.headers().ok().and_then(|headers| {
+            let found = UPSTREAM_IDS.iter().find_map(|name| headers.get(name));
+            found.cloned()
+        });
     }
 
+    /// The exchange that runs now got no answer.
+    pub fn gave_up(&mut self, failed: Failed) -> Error {
+        self.attempts = failed.attempts;
+        self.upstream_failed(&failed.error);
+        failed.error
+    }
+
+    /// Counts why the exchange that runs now failed: once, however often it is told.
     pub fn upstream_failed(&mut self, error: &Error) {
-        let kind = error.kind();
-        let reason = if kind == Kind::UpstreamTimeout {
-            UpstreamError::TimeoutFirstByte
-        } else if kind == Kind::UpstreamBroken {
-            UpstreamError::BadResponse
-        } else if kind == Kind::UpstreamUnavailable {
-            UpstreamError::Reset
-        } else {
+        let (None, Some(_), Some(resource)) =
+            (self.upstream_error, self.upstream_sent, &self.resource)
+        else {
             return;
         };
-        if let Some(resource) = &self.resource {
-            resource.meters.error(reason);
-        }
+        self.upstream_error = count_upstream_error(resource, error, self.upstream_head.is_some());
+    }
+
+    /// A limit refused the request.
+    pub fn limited(&mut self, refused: Refused) -> Error {
+        self.limit = Some(refused.scope);
+        refused.error
+    }
+
+    /// The client was waited for, and no upstream.
+    pub fn waited(&mut self, time: Duration) {
+        self.client_wait += time;
+    }
+
+    /// The answer's last byte was sent; what follows is not the request's time.
+    pub fn ended(&mut self) {
+        self.ended = Some(Instant::now());
     }
 
     pub fn head_sent(&mut self, status: StatusCode) {
@@ -136,39 +209,47 @@ impl Record {
         self.kind = Some(kind);
         code.clone_into(&mut self.code);
         if kind == Kind::UpstreamAuth
+            && self.upstream_error.is_none()
             && let Some(resource) = &self.resource
         {
             resource.meters.error(UpstreamError::Auth);
+            self.upstream_error = Some(UpstreamError::Auth);
         }
     }
 
     /// The request failed here.
     pub fn error(&mut self, error: &Error, code: &str) {
+        self.upstream_failed(error);
         self.kind = Some(error.kind());
-        code.clone_into(&mut self.code);
+        if error.kind() != Kind::ClientGone {
+            code.clone_into(&mut self.code);
+        }
         error
             .detail()
             .unwrap_or_default()
             .clone_into(&mut self.detail);
+        // A browser that may not ask has not been asked who it is.
+        if self.op != Op::Preflight {
+            self.refused = auth_failure(error.kind(), &self.detail);
+        }
     }
 
     /// Counts and logs the request.
     pub fn finish(&mut self, engine: &Engine, arrived: &Arrived, session: &ServerSession) {
-        let duration = self.started.elapsed();
+        let end = self.ended.unwrap_or_else(Instant::now);
+        let duration = end.saturating_duration_since(self.started);
         if self.status == 0 || (self.head_sent.is_none() && self.kind == Some(Kind::ClientGone)) {
             self.status = CLIENT_CLOSED;
         }
-        let upstream = self
-            .upstream_sent
-            .map(|sent| sent.elapsed())
-            .unwrap_or_default();
+        self.exchange_ended(end);
+        let elsewhere = self.upstream_before + self.client_wait;
         let sample = RequestSample {
             proto: self.proto,
             op: self.op,
             status: self.status,
             duration,
             ttfb: self.head_sent,
-            overhead: duration.saturating_sub(upstream),
+            overhead: duration.saturating_sub(elsewhere),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
         };
@@ -179,28 +260,19 @@ impl Record {
             .as_deref()
             .map_or(anonymous, |repository| &repository.meters);
         meters.request(&sample, resource);
-        if let Some(resource) = resource
-            && self.upstream_status != 0
-        {
-            resource.upstream(&UpstreamSample {
-                class: self.op.class(),
-                status: self.upstream_status,
-                duration: upstream,
-                ttfb: self.upstream_head,
-            });
+        if let Some(scope) = self.limit {
+            meters.limited(scope);
         }
-        if self.limited {
-            meters.limited(LimitScope::Rps);
-        }
-        if let Some(reason) = self.kind.and_then(|kind| auth_failure(kind, &self.detail)) {
+        if let Some(reason) = self.refused {
             meters.auth_failure(self.proto, reason);
         }
-        self.log(engine, arrived, session, duration);
+        self.log(engine, arrived, session, end);
     }
 
-    fn log(&self, engine: &Engine, arrived: &Arrived, session: &ServerSession, duration: Duration) {
+    fn log(&self, engine: &Engine, arrived: &Arrived, session: &ServerSession, end: Instant) {
         let settings = &arrived.snapshot.log;
-        let notable = self.status >= 400 || duration >= settings.slow;
+        let duration = end.saturating_duration_since(self.started);
+        let notable = self.status >= 400 || self.kind.is_some() || duration >= settings.slow;
         if !settings.access || !(notable || sampled(arrived, settings.success_sample)) {
             return;
         }
@@ -210,12 +282,14 @@ impl Record {
             .split(|byte| *byte == b'?')
             .next()
             .unwrap_or_default();
+        // What does not decode was refused, and is shown as it came.
+        let decoded = escape::decode(path, Plus::Literal);
         let text = |name| head.headers.get(name).map(HeaderValue::as_bytes);
         let trace_id = arrived.trace.map(TraceParent::trace_id);
         let upstream = self.upstream_sent.map(|sent| UpstreamEntry {
-            duration: sent.elapsed(),
+            duration: end.saturating_duration_since(sent),
             status: (self.upstream_status != 0).then_some(self.upstream_status),
-            request_id: None,
+            request_id: self.upstream_id.as_ref().map(HeaderValue::as_bytes),
             attempts: self.attempts,
             reused: self.reused,
         });
@@ -227,14 +301,14 @@ impl Record {
             op: self.op,
             method: head.method.as_str(),
             host: text(header::HOST),
-            path,
+            path: decoded.as_deref().unwrap_or(path),
             repository: self
                 .repository
                 .as_deref()
                 .map(|repository| &*repository.name),
             resource: self.resource.as_deref().map(|resource| &*resource.name),
             key_id: self.key.as_deref().map(|key| key.id),
-            bucket: None,
+            bucket: self.bucket.as_deref().map(|bucket| &*bucket.exposed),
             status: self.status,
             error_code: (!self.code.is_empty()).then_some(&*self.code),
             detail: (!self.detail.is_empty()).then_some(&*self.detail),
@@ -254,20 +328,31 @@ impl Record {
 
     fn flags(&self) -> Flags {
         let mut flags = Flags::NONE;
-        if self.limited {
+        if self.limit.is_some() {
             flags.insert(Flag::RateLimited);
         }
-        let Some(kind) = self.kind else { return flags };
-        const FLAGS: [(Kind, Flag); 4] = [
-            (Kind::UpstreamUnavailable, Flag::UpstreamConnect),
-            (Kind::UpstreamTimeout, Flag::UpstreamTimeout),
-            (Kind::UpstreamBroken, Flag::UpstreamReset),
-            (Kind::ClientGone, Flag::DownstreamClosed),
-        ];
-        if let Some((_, flag)) = FLAGS.iter().find(|(of, _)| *of == kind) {
-            flags.insert(*flag);
-        } else if auth_failure(kind, &self.detail).is_some() {
+        if self.refused.is_some() {
             flags.insert(Flag::Auth);
+        }
+        if self.kind == Some(Kind::ClientGone) {
+            flags.insert(Flag::DownstreamClosed);
+        }
+        if self.kind.is_some()
+            && let Some(error) = self.upstream_error
+        {
+            match error {
+                UpstreamError::Connect | UpstreamError::Tls | UpstreamError::Dns => {
+                    flags.insert(Flag::UpstreamConnect);
+                }
+                UpstreamError::TimeoutFirstByte | UpstreamError::TimeoutIdle => {
+                    flags.insert(Flag::UpstreamTimeout);
+                }
+                UpstreamError::Reset | UpstreamError::Truncated | UpstreamError::BadResponse => {
+                    flags.insert(Flag::UpstreamReset);
+                }
+                // The error code says it.
+                UpstreamError::Auth => {}
+            }
         }
         flags
     }
@@ -286,6 +371,30 @@ impl AiRecord {
             finish_reason: self.finish_reason.as_deref(),
         }
     }
+}
+
+/// Counts why an exchange with `resource` failed, if that is what `error` says. `answered`: the head of the
+/// answer had arrived.
+pub fn count_upstream_error(
+    resource: &Resource,
+    error: &Error,
+    answered: bool,
+) -> Option<UpstreamError> {
+    let reason = match (error.fault(), error.kind()) {
+        (Some(Fault::Dns), _) => UpstreamError::Dns,
+        (Some(Fault::Connect), _) => UpstreamError::Connect,
+        (Some(Fault::Tls), _) => UpstreamError::Tls,
+        (Some(Fault::Truncated), _) => UpstreamError::Truncated,
+        (None, Kind::UpstreamTimeout) if answered => UpstreamError::TimeoutIdle,
+        (None, Kind::UpstreamTimeout) => UpstreamError::TimeoutFirstByte,
+        (None, Kind::UpstreamUnavailable) if answered => UpstreamError::Truncated,
+        (None, Kind::UpstreamUnavailable) => UpstreamError::Reset,
+        (None, Kind::UpstreamBroken) => UpstreamError::BadResponse,
+        (None, Kind::UpstreamAuth) => UpstreamError::Auth,
+        (None, _) => return None,
+    };
+    resource.meters.error(reason);
+    Some(reason)
 }
 
 /// Whether a request that went well gets its line: decided by its id, so that it is the same everywhere.

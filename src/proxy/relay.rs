@@ -12,16 +12,20 @@ use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::client::HttpSession;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::exchange::{Answer, broken, client_gone};
 
-/// Hands the body on as it is; returns its bytes.
-pub async fn relay(answer: &mut Answer, client: &mut ServerSession, idle: Duration) -> Result<u64> {
+/// Hands the body on as it is; `bytes` counts what was, however it ends.
+pub async fn relay(
+    answer: &mut Answer,
+    client: &mut ServerSession,
+    idle: Duration,
+    bytes: &mut u64,
+) -> Result<()> {
     let upstream = &mut answer.link.session;
     upstream.set_read_timeout(Some(idle));
     if let (HttpSession::H1(from), ServerSession::H1(to)) = (&mut *upstream, &mut *client) {
-        let mut bytes = 0;
         loop {
             let chunk = tokio::select! {
                 biased;
@@ -32,22 +36,23 @@ pub async fn relay(answer: &mut Answer, client: &mut ServerSession, idle: Durati
                     continue;
                 }
             };
-            let Some(chunk) = chunk else { return Ok(bytes) };
-            bytes += chunk.len() as u64;
+            let Some(chunk) = chunk else { return Ok(()) };
+            let length = chunk.len() as u64;
             to.write_body(chunk)
                 .await
                 .map_err(|error| client_gone(&error))?;
+            *bytes += length;
         }
     }
-    let mut bytes = 0;
     while let Some(chunk) = next(upstream, client).await? {
-        bytes += chunk.len() as u64;
+        let length = chunk.len() as u64;
         client
             .write_response_body(chunk, false)
             .await
             .map_err(|error| client_gone(&error))?;
+        *bytes += length;
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// The next chunk of the upstream's body, or the news that the client left.
@@ -112,5 +117,7 @@ fn truncated(error: &pingora::Error) -> Error {
     if broken.kind() == Kind::UpstreamTimeout {
         return broken;
     }
-    Error::new(Kind::UpstreamBroken, "The resource's answer broke off.").with_detail(error)
+    Error::new(Kind::UpstreamBroken, "The resource's answer broke off.")
+        .with_fault(Fault::Truncated)
+        .with_detail(error)
 }

@@ -29,7 +29,9 @@ use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
 use crate::proxy::engine::{Arrived, Engine, Running};
 use crate::proxy::{admin, ai, clock, ids, storage};
-use crate::telemetry::labels::Proto;
+use crate::telemetry::labels::{AdminRoute, ConnectionRejection, Op, Proto};
+use crate::telemetry::meters::RequestSample;
+use crate::telemetry::metrics::Connection;
 
 /// First read of a request head, in bytes; most heads fit.
 const HEAD_READ: usize = 4096;
@@ -47,8 +49,11 @@ pub struct Listener {
     pub fronts: Vec<Front>,
 }
 
-/// HTTP/2 connections, whose framing Pingora reads for us.
-struct H2(Arc<Listener>);
+/// An HTTP/2 connection, whose framing Pingora reads for us.
+struct H2 {
+    listener: Arc<Listener>,
+    connection: Connection,
+}
 
 #[async_trait]
 impl ServerApp for Listener {
@@ -71,10 +76,15 @@ impl ServerApp for Listener {
                 return None;
             }
         };
+        let connection = self.engine.metrics.connection(self.proto());
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return ServerApp::process_new(&Arc::new(H2(Arc::clone(self))), stream, shutdown).await;
+            let h2 = H2 {
+                listener: Arc::clone(self),
+                connection,
+            };
+            return ServerApp::process_new(&Arc::new(h2), stream, shutdown).await;
         }
-        self.serve_h1(stream, shutdown, limits).await;
+        self.serve_h1(stream, shutdown, limits, &connection).await;
         None
     }
 }
@@ -86,9 +96,10 @@ impl HttpServerApp for H2 {
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let _busy = self.connection.busy();
         if matches!(session.read_request().await, Ok(true)) {
             // A stream that is not ended here is reset: the client must not take a broken answer for a whole one.
-            if self.0.serve(&mut session).await
+            if self.listener.serve(&mut session).await
                 && let Err(error) = session.finish().await
             {
                 tracing::debug!(%error, "the client left before its answer's end");
@@ -105,6 +116,7 @@ impl Listener {
         mut stream: Stream,
         shutdown: &ShutdownWatch,
         limits: GlobalLimits,
+        connection: &Connection,
     ) {
         let mut kept: Option<(HttpPersistentSettings, Option<BytesMut>)> = None;
         loop {
@@ -119,6 +131,7 @@ impl Listener {
                     None => return,
                 },
             };
+            let _busy = connection.busy();
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
@@ -140,6 +153,8 @@ impl Listener {
                     return;
                 }
                 Err(elapsed) => {
+                    let metrics = &self.engine.metrics;
+                    metrics.connection_rejected(self.proto(), ConnectionRejection::HeaderDeadline);
                     self.refuse_head(&mut session, Kind::RequestTimeout, &elapsed)
                         .await;
                     return;
@@ -227,6 +242,7 @@ impl Listener {
             "The request is not valid HTTP."
         };
         let error = Error::new(kind, message).with_detail(format_args!("{why:?}"));
+        let started = Instant::now();
         let id = ids::request_id(clock::now()).hyphenated().to_string();
         let first = self
             .fronts
@@ -239,10 +255,39 @@ impl Listener {
             Front::Admin => admin::refusal(&error, &id),
         };
         session.set_keepalive(None);
+        let status = reply.status.as_u16();
         // The client may be gone already: then nobody waits for this answer.
         let written = super::respond::respond(session, reply, false).await;
         tracing::debug!(%error, written = written.is_ok(), "refused a request head");
+        if first == Front::Admin {
+            let metrics = &self.engine.metrics;
+            metrics.admin_request(AdminRoute::Other, status);
+        } else {
+            self.count_refused(
+                first,
+                status,
+                started.elapsed(),
+                written.unwrap_or_default(),
+            );
+        }
         session.shutdown().await;
+    }
+}
+
+impl Listener {
+    /// Counts a request that was refused before anything was known of it.
+    fn count_refused(&self, front: Front, status: u16, took: Duration, bytes_out: u64) {
+        let sample = RequestSample {
+            proto: Proto::from(front),
+            op: Op::Other,
+            status,
+            duration: took,
+            ttfb: None,
+            overhead: took,
+            bytes_in: 0,
+            bytes_out,
+        };
+        self.engine.metrics.anonymous().request(&sample, None);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The S3 front: runs what `pipeline` decides.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -81,7 +82,7 @@ async fn run(
         .repository
         .limiter
         .enter(arrived.started)
-        .inspect_err(|_| record.limited = true)?;
+        .map_err(|refused| record.limited(refused))?;
     let Identified {
         key,
         repository,
@@ -90,7 +91,9 @@ async fn run(
     } = identified;
     let (op, payload) = match request.row().request_body {
         RequestBody::Document { bytes_max } => {
+            let asked = Instant::now();
             let raw = read_document(session, bytes_max).await?;
+            record.waited(asked.elapsed());
             record.bytes_in = raw.len() as u64;
             let headers = &session.req_header().headers;
             let document = body::verify_document(&request, payload, headers, raw)?;
@@ -168,6 +171,7 @@ async fn forward(
     payload: Option<Payload>,
 ) -> Result<()> {
     let resource = &hop.bucket.resource;
+    record.bucket = Some(Arc::clone(&hop.bucket));
     record.sending(resource);
     let account = resource
         .s3()
@@ -223,7 +227,7 @@ async fn forward(
     if let Some((body, _)) = &client_body {
         record.bytes_in = body.bytes_in;
     }
-    let answer = answer.inspect_err(|error| record.upstream_failed(error))?;
+    let answer = answer.map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
     deliver(engine, session, arrived, record, hop, answer).await
 }
@@ -252,7 +256,7 @@ async fn deliver(
         }
         ReplyBody::Forward => {
             start(session, arrived, record, reply, Framing::Body).await?;
-            record.bytes_out = relay::relay(&mut answer, session, idle).await?;
+            relay::relay(&mut answer, session, idle, &mut record.bytes_out).await?;
         }
         ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
             let document = relay::collect(&mut answer, idle, bytes_max).await?;
@@ -364,6 +368,7 @@ pub(super) async fn fail(
     if send(session, arrived, record, reply).await.is_err() {
         return false;
     }
+    record.ended();
     drain(session).await
 }
 

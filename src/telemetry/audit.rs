@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use prometheus::IntCounter;
 use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
 use serde::Serialize;
 use serde_json::Value;
@@ -71,6 +72,8 @@ pub enum Outcome<'a> {
 #[derive(Clone, Debug)]
 pub struct Audit {
     path: PathBuf,
+    /// Counts lines that could not be written.
+    failures: Option<IntCounter>,
 }
 
 #[derive(Serialize)]
@@ -112,7 +115,15 @@ impl Audit {
     pub fn new(state_dir: &Path) -> Self {
         Self {
             path: state_dir.join(FILE_NAME),
+            failures: None,
         }
+    }
+
+    /// Counts lines that cannot be written.
+    #[must_use]
+    pub fn counting(mut self, failures: IntCounter) -> Self {
+        self.failures = Some(failures);
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -122,6 +133,21 @@ impl Audit {
     /// Appends one line and syncs it. `intended` is the number of the line that announced this change.
     /// Returns this line's number.
     pub fn write(
+        &self,
+        now: Timestamp,
+        actor: &Actor,
+        record: &Record,
+        outcome: Outcome<'_>,
+        intended: Option<u64>,
+    ) -> io::Result<u64> {
+        let written = self.append(now, actor, record, outcome, intended);
+        if let (Err(_), Some(failures)) = (&written, &self.failures) {
+            failures.inc();
+        }
+        written
+    }
+
+    fn append(
         &self,
         now: Timestamp,
         actor: &Actor,

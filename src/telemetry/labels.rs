@@ -254,7 +254,7 @@ impl Status {
 label! {
     /// Why a connection was not taken.
     ConnectionRejection {
-        Total => "max_connections", PerIp => "max_connections_per_ip", Tls => "tls",
+        Total => "max_connections", PerIp => "max_connections_per_ip",
         HeaderDeadline => "header_deadline",
     }
 }
@@ -290,7 +290,7 @@ label! {
 label! {
     /// Which limit refused a request.
     LimitScope {
-        Rps => "rps", Concurrent => "concurrent", BodyMemory => "body_memory", Connections => "connections",
+        Rps => "rps", Concurrent => "concurrent", BodyMemory => "body_memory",
     }
 }
 
@@ -357,6 +357,7 @@ label! {
         Metrics => "/metrics",
         Status => "/-/status",
         Reload => "/-/reload",
+        Config => "/-/config",
         Other => "other",
     }
 }

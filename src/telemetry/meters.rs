@@ -33,11 +33,11 @@ pub struct RequestSample {
     pub op: Op,
     /// What the client was sent; 499 if it left before that.
     pub status: u16,
-    /// From the head's first byte to the answer's last.
+    /// From the head's last byte to the answer's last.
     pub duration: Duration,
     /// To the answer's first byte, if there was one.
     pub ttfb: Option<Duration>,
-    /// Time spent here and not waiting for an upstream.
+    /// Time spent here and not waiting for an upstream or for the client.
     pub overhead: Duration,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -237,13 +237,13 @@ impl RepositoryVecs {
             ),
             duration: group.histogram(
                 "aqueduct_request_duration_seconds",
-                "From a request's first byte to its answer's last.",
+                "From the end of a request's head to its answer's last byte.",
                 &["proto", "class", "status"],
                 buckets::DURATION,
             ),
             ttfb: group.histogram(
                 "aqueduct_request_ttfb_seconds",
-                "From a request's first byte to its answer's first.",
+                "From the end of a request's head to its answer's first byte.",
                 &["proto", "class"],
                 buckets::DURATION,
             ),
@@ -300,7 +300,7 @@ fn declare_auth_failures(group: &mut Group) -> IntCounterVec {
 pub(super) fn declare_overhead(group: &mut Group) -> HistogramVec {
     group.histogram(
         "aqueduct_overhead_seconds",
-        "Time spent in Aqueduct and not waiting for an upstream.",
+        "Time spent in Aqueduct and not waiting for an upstream or for a request's body.",
         &["proto", "class"],
         buckets::OVERHEAD,
     )

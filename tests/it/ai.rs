@@ -291,3 +291,117 @@ async fn failures_of_the_server_are_told_once_and_in_shape() {
         );
     }
 }
+
+/// A second resource of the same model, which takes over where the first fails.
+async fn add_second(server: &Server, second: &Origin) {
+    let path = server.config("conf.d/main.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let address = second.address;
+    let text = text.replace(r#"ai = ["model"]"#, r#"ai = ["model", "second"]"#);
+    let resource = format!(
+        "[[ai]]\nname = \"second\"\ntype = \"other\"\nbase_url = \"http://{address}/v1\"\nmodels = [\"tiny\"]\n\
+         allow_http = true\nallow_private = true\n"
+    );
+    std::fs::write(&path, format!("{resource}{text}")).unwrap();
+    let reloaded = server.admin("POST", "/-/reload", "").await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+}
+
+#[tokio::test]
+async fn silence_is_measured_past_the_comments_that_keep_a_stream_alive() {
+    let mut steps = stream_head();
+    steps.extend([chunk(&delta("x")), Step::Stall]);
+    let origin = Origin::always(steps).await;
+    let server = Server::start(&Setup {
+        ai: Some(origin.address),
+        timeouts: r#"first_byte = "1s", idle = "17s""#,
+        ..Setup::default()
+    })
+    .await;
+    let started = Instant::now();
+    let mut client = post(&server, CHAT, STREAM).await;
+    let mut text = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut client.stream, &mut text);
+    let ended = tokio::time::timeout(Duration::from_secs(25), read).await;
+    let text = String::from_utf8_lossy(&text);
+    assert!(ended.is_ok(), "a silent stream was kept for ever: {text}");
+    assert!(started.elapsed() > Duration::from_secs(16), "{text}");
+    assert!(
+        text.contains(": ping") && text.contains("upstream_timeout"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_starts_with_an_error_is_asked_of_the_next_resource() {
+    const ERROR: &str =
+        "data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n";
+    let end = Step::Write(b"0\r\n\r\n".to_vec());
+    let mut failing = stream_head();
+    failing.extend([chunk(ERROR), end.clone()]);
+    let mut working = stream_head();
+    working.extend([chunk(&delta("second")), chunk("data: [DONE]\n\n"), end]);
+    let (_first, server) = start(failing).await;
+    // With nobody else to ask, the resource's own words are the answer.
+    let alone = ask(&server, CHAT, STREAM).await;
+    assert!(alone.text().contains("overloaded"), "{}", alone.text());
+    let second = Origin::always(working).await;
+    add_second(&server, &second).await;
+    let answer = ask(&server, CHAT, STREAM).await;
+    assert!(
+        answer.complete && answer.text().contains("second"),
+        "{}",
+        answer.text()
+    );
+    assert!(!answer.text().contains("overloaded"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_compressed_against_our_wish_is_handed_on_as_it_is() {
+    let body = "\u{1f}not read";
+    let length = body.len();
+    let (_origin, server) = start(answer::raw(&format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n{body}"
+    )))
+    .await;
+    let answer = ask(&server, CHAT, STREAM).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, body));
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_a_clients_words_does_not_end_the_counting_of_tokens() {
+    let text = r#"{"error":{"message":"no such value: stream_options"}}"#;
+    let length = text.len();
+    let (origin, server) = start(answer::raw(&format!(
+        "HTTP/1.1 400 Bad\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{text}"
+    )))
+    .await;
+    for _ in 0..2 {
+        let answer = ask(&server, CHAT, STREAM).await;
+        assert_eq!((answer.status, answer.text().as_str()), (400, text));
+    }
+    let asked: Vec<bool> = origin
+        .requests()
+        .iter()
+        .map(|seen| String::from_utf8_lossy(&seen.body).contains("include_usage"))
+        .collect();
+    assert_eq!(asked, [true, false, true, false]);
+}
+
+#[tokio::test]
+async fn a_refused_client_that_waits_for_our_word_is_let_go_at_once() {
+    let (_origin, server) = start(json("{}")).await;
+    let mut client = Raw::connect(server.ai).await;
+    client
+        .send(format!(
+            "POST {CHAT} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer wrong\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+            server.ai
+        ))
+        .await;
+    let mut text = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut client.stream, &mut text);
+    let ended = tokio::time::timeout(Duration::from_secs(2), read).await;
+    let text = String::from_utf8_lossy(&text);
+    assert!(ended.is_ok() && text.starts_with("HTTP/1.1 401"), "{text}");
+}

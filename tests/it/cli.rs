@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::server::{Server, Setup};
+
 fn run(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_aqueduct"))
         .args(arguments)
@@ -165,4 +167,16 @@ fn all_problems_of_a_config_are_told_at_once_with_their_places() {
     ] {
         assert!(said.contains(expected), "no {expected:?} in:\n{said}");
     }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named_with_its_reason() {
+    let server = Server::start(&Setup::default()).await;
+    let output = server.run(&["serve"]);
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("cannot listen on 127.0.0.1:") && told.contains("in use"),
+        "{told}"
+    );
 }

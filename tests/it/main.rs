@@ -10,7 +10,8 @@ mod bad_input;
 mod canary;
 #[cfg(test)]
 mod cli;
-#[cfg(all(test, feature = "demo"))]
+#[cfg(feature = "demo")]
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod faults;
@@ -18,6 +19,8 @@ mod faults;
 mod keys;
 #[cfg(test)]
 mod layering;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod names;
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Errors as `OpenAI` clients read them. The one table from [`Kind`] to a status, type and code.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
 
@@ -102,6 +104,29 @@ pub fn encode_event(error: &Error) -> Bytes {
     event.into()
 }
 
+/// The code in an error of an upstream, or its type where it has none: for the log.
+pub fn code_of(body: &[u8]) -> Cow<'static, str> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        error: Told,
+    }
+    #[derive(Deserialize)]
+    struct Told {
+        code: Option<serde_json::Value>,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    let Ok(Envelope { error }) = serde_json::from_slice(body) else {
+        return "upstream_error".into();
+    };
+    match (error.code, error.kind) {
+        (Some(serde_json::Value::String(code)), _) => code.into(),
+        (Some(serde_json::Value::Number(code)), _) => code.to_string().into(),
+        (_, Some(kind)) => kind.into(),
+        (_, None) => "upstream_error".into(),
+    }
+}
+
 /// The answer to an upstream's 401 or 403: it refused our credential, so the client's key must not be blamed.
 pub fn upstream_auth(status: StatusCode) -> Error {
     Error::new(
@@ -152,6 +177,28 @@ mod tests {
             "data: {\"error\":{\"message\":\"a\\nb\",\"type\":\"server_error\",\"param\":null,\
              \"code\":\"upstream_timeout\"}}\n\n"
         );
+    }
+
+    #[test]
+    fn an_upstreams_code_is_found() {
+        let cases = [
+            (
+                r#"{"error":{"code":"context_length","type":"t"}}"#,
+                "context_length",
+            ),
+            (r#"{"error":{"code":429,"type":"t"}}"#, "429"),
+            (
+                r#"{"error":{"code":null,"type":"invalid_request_error"}}"#,
+                "invalid_request_error",
+            ),
+            (r#"{"error":{"message":"m"}}"#, "upstream_error"),
+            (r#"{"error":"m"}"#, "upstream_error"),
+            ("<html>", "upstream_error"),
+            ("", "upstream_error"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(code_of(body.as_bytes()), expected, "{body}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Reading a request's body: the stated exception to streaming, because the model that routes it may be its
 //! last member. Frames are kept as they came, uncopied, within a limit for one and a budget for all.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::header;
 use pingora::protocols::http::ServerSession;
@@ -9,7 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::error::{Error, Kind, Result};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::client_gone;
+use crate::proxy::record::Record;
 use crate::proxy::{storage, upload};
+use crate::telemetry::labels::LimitScope;
 
 /// A body and its share of the budget, freed together.
 pub(super) struct Held {
@@ -22,6 +26,7 @@ pub(super) async fn read(
     engine: &Engine,
     session: &mut ServerSession,
     arrived: &Arrived,
+    record: &mut Record,
 ) -> Result<Held> {
     let bytes_max = arrived.snapshot.limits.ai_body_bytes;
     let declared = session.req_header().headers.get(header::CONTENT_LENGTH);
@@ -37,6 +42,7 @@ pub(super) async fn read(
     }
     let mut frames = Vec::new();
     let mut bytes = 0;
+    let asked = Instant::now();
     let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = session
         .read_request_body()
@@ -47,13 +53,16 @@ pub(super) async fn read(
         if bytes > bytes_max {
             return Err(too_large(bytes_max));
         }
-        let more = take(engine, frame.len())?;
+        record.bytes_in = bytes as u64;
+        let more = take(engine, frame.len())
+            .inspect_err(|_| record.limit = Some(LimitScope::BodyMemory))?;
         match &mut share {
             Some(share) => share.merge(more),
             None => share = Some(more),
         }
         frames.push(frame);
     }
+    record.waited(asked.elapsed());
     Ok(Held {
         frames,
         bytes: bytes as u64,

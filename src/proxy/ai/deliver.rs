@@ -14,7 +14,7 @@ use crate::ai::route::Inference;
 use crate::ai::sse;
 use crate::ai::tap::{SseTap, UsageChunk};
 use crate::ai::usage::{Ending, JsonTap, Notes, Source, Usage};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
 use crate::proxy::ai::Heard;
@@ -27,12 +27,17 @@ use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
 /// Silence on a stream before the client is told that it is alive.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
+/// Of a refusal that is handed on, kept to log its code.
+const REFUSAL_KEPT_BYTES_MAX: usize = 8 * 1024;
+
 /// How an answer came about.
 pub(super) struct Served<'a> {
     pub(super) candidate: &'a Candidate,
     pub(super) inference: Inference,
     pub(super) attempts: u32,
     pub(super) hide_usage: bool,
+    /// Another resource could be asked instead.
+    pub(super) has_next: bool,
     pub(super) request_bytes: u64,
     /// The `model` label.
     pub(super) model: &'a str,
@@ -57,7 +62,9 @@ pub(super) async fn deliver(
     if let Some(body) = body {
         return read_already(session, arrived, record, &answer, served, body).await;
     }
-    if head.status.is_success() && downstream::is_event_stream(&head.headers) {
+    // A body that is compressed although we asked for none is handed on unread.
+    let is_events = downstream::is_event_stream(&head.headers);
+    if head.status.is_success() && is_events && downstream::is_readable(&head.headers) {
         return stream(engine, session, arrived, record, answer, served).await;
     }
     whole(engine, session, arrived, record, answer, served).await
@@ -84,11 +91,7 @@ async fn stream(
     mut answer: Answer,
     served: &Served<'_>,
 ) -> Result<bool> {
-    let resource = &served.candidate.resource;
-    answer
-        .link
-        .session
-        .set_read_timeout(Some(resource.timeouts.idle));
+    let idle_max = served.candidate.resource.timeouts.idle;
     let usage_chunk = if served.hide_usage {
         UsageChunk::Hide
     } else {
@@ -103,8 +106,12 @@ async fn stream(
         served,
         downstream::Framing::Events,
     )?);
-    let mut timing = Timing::new(record);
+    let mut timing = Timing::new(record, true);
+    let mut heard_at = Instant::now();
     let ended = loop {
+        // Each wait that something else ends starts the connection's own timer anew: it gets what is left.
+        let left = idle_max.saturating_sub(heard_at.elapsed());
+        answer.link.session.set_read_timeout(Some(left));
         let chunk = tokio::select! {
             biased;
             chunk = answer.link.session.read_response_body() => chunk.map_err(|error| broken(&error)),
@@ -113,11 +120,10 @@ async fn stream(
                 Err(error) => break End::Cut(client_gone(&error)),
             },
             () = pingora::time::sleep(KEEP_ALIVE_EVERY) => {
-                if tap.at_boundary() {
-                    start(session, record, &mut head).await?;
-                    write(session, record, Bytes::from_static(sse::PING)).await?;
+                match ping(session, record, &mut head, &tap).await {
+                    Ok(()) => continue,
+                    Err(gone) => break End::Cut(gone),
                 }
-                continue;
             }
         };
         let mut out = Chunks::new();
@@ -126,9 +132,14 @@ async fn stream(
             Ok(None) => break End::Clean,
             Err(error) => break End::Cut(error),
         }
+        if served.has_next && head.is_some() && tap.notes().failed {
+            return Err(failed_first());
+        }
         if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
             break End::Cut(gone);
         }
+        // Not before: a client that reads slowly is no silence of the resource.
+        heard_at = Instant::now();
     };
     let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
     let cut = finish_tap(session, record, &mut head, &mut timing, &mut tap, ended).await;
@@ -145,6 +156,28 @@ async fn stream(
     start(session, record, &mut head).await?;
     engine.dialer.release(answer.link).await;
     Ok(true)
+}
+
+/// A stream that starts with an error: until a byte of it is handed on, the next resource may do better.
+fn failed_first() -> Error {
+    Error::new(
+        Kind::UpstreamUnavailable,
+        "The model's answer started with an error.",
+    )
+}
+
+/// Tells the client of a silent stream that it is alive.
+async fn ping(
+    session: &mut ServerSession,
+    record: &mut Record,
+    head: &mut Option<ResponseHeader>,
+    tap: &SseTap,
+) -> Result<()> {
+    if tap.at_boundary() {
+        start(session, record, head).await?;
+        write(session, record, Bytes::from_static(sse::PING)).await?;
+    }
+    Ok(())
 }
 
 /// Ends the tap; the error of a stream that was cut, by the upstream, the client, or by its own missing end.
@@ -173,6 +206,7 @@ async fn finish_tap(
                 Kind::UpstreamBroken,
                 "The model's answer broke off before its end.",
             )
+            .with_fault(Fault::Truncated)
         })
     })
 }
@@ -187,8 +221,8 @@ async fn broke_off(
     if error.kind() == Kind::ClientGone || !storage::has_answered(session) {
         return Err(error);
     }
-    record.upstream_failed(&error);
-    record.error(&error, "stream_broken");
+    let code = openai::error::answer(error.kind()).code;
+    record.error(&error, code.unwrap_or("upstream_error"));
     if !tap.at_boundary() {
         write(session, record, Bytes::from_static(sse::BREAK)).await?;
     }
@@ -253,9 +287,7 @@ async fn whole(
     let upstream_head = answer.head()?;
     let counts =
         upstream_head.status.is_success() && downstream::is_readable(&upstream_head.headers);
-    if !upstream_head.status.is_success() {
-        record.failed(Kind::InvalidRequest, "upstream_error");
-    }
+    let mut refusal = (!upstream_head.status.is_success()).then(Vec::new);
     let mut head = Some(client_head(
         session,
         arrived,
@@ -265,19 +297,26 @@ async fn whole(
         downstream::Framing::Exact,
     )?);
     let mut tap = JsonTap::new(served.inference);
-    let mut timing = Timing::new(record);
+    let mut timing = Timing::new(record, false);
     let cut = loop {
         let chunk = match relay::next(&mut answer.link.session, session).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break None,
             Err(error) => break Some(error),
         };
+        if let Some(kept) = &mut refusal {
+            let room = REFUSAL_KEPT_BYTES_MAX.saturating_sub(kept.len());
+            kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
         let mut out = Chunks::new();
         tap.push(chunk, &mut out)?;
         if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
             break Some(gone);
         }
     };
+    if let Some(refusal) = refusal {
+        record.failed(Kind::InvalidRequest, &openai::error::code_of(&refusal));
+    }
     let end = if cut.is_some() {
         End::Cut(Error::internal("cut"))
     } else {
@@ -304,7 +343,7 @@ async fn read_already(
     served: &Served<'_>,
     body: Bytes,
 ) -> Result<bool> {
-    record.failed(Kind::InvalidRequest, "upstream_error");
+    record.failed(Kind::InvalidRequest, &openai::error::code_of(&body));
     let mut head = Some(client_head(
         session,
         arrived,
@@ -348,7 +387,8 @@ pub(super) async fn forward(
     let head = build(session, arrived, head.status, &headers)?;
     record.head_sent(head.status);
     respond::write_head(session, head).await?;
-    record.bytes_out = relay::relay(&mut answer, session, resource.timeouts.idle).await?;
+    let idle = resource.timeouts.idle;
+    relay::relay(&mut answer, session, idle, &mut record.bytes_out).await?;
     engine.dialer.release(answer.link).await;
     Ok(true)
 }
@@ -413,18 +453,20 @@ fn build(
     Ok(head)
 }
 
-/// When output was seen.
+/// When output of a stream was seen.
 struct Timing {
     asked: Instant,
+    is_stream: bool,
     first: Option<Instant>,
     last: Option<Instant>,
     outputs: u32,
 }
 
 impl Timing {
-    fn new(record: &Record) -> Self {
+    fn new(record: &Record, is_stream: bool) -> Self {
         Self {
             asked: record.started(),
+            is_stream,
             first: None,
             last: None,
             outputs: 0,
@@ -432,6 +474,9 @@ impl Timing {
     }
 
     fn output(&mut self) {
+        if !self.is_stream {
+            return;
+        }
         let now = Instant::now();
         self.first.get_or_insert(now);
         self.last = Some(now);

@@ -16,6 +16,7 @@ use crate::keys::Key;
 use crate::policy::route::{AiEndpoint, Resource};
 use crate::proxy::engine::Engine;
 use crate::proxy::exchange::{Body, Outgoing, exchange};
+use crate::proxy::record;
 use crate::proxy::relay;
 
 /// How long an answer is used.
@@ -74,6 +75,7 @@ impl ModelCache {
         let listed = match answer {
             Ok(listed) => Some(Arc::new(listed)),
             Err(error) => {
+                record::count_upstream_error(resource, &error, false);
                 tracing::warn!(resource = %resource.name, %error, "models not listed");
                 self.0
                     .get(&resource.id)

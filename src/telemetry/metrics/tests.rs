@@ -11,10 +11,10 @@ use crate::telemetry::labels::{
 };
 
 /// The labels that may exist. A new one is added on purpose, with its bound in mind.
-const VOCABULARY: [&str; 24] = [
+const VOCABULARY: [&str; 25] = [
     "proto", "op", "class", "repo", "resource", "code", "status", "reason", "state", "scope",
     "model", "type", "source", "side", "from", "to", "trigger", "result", "hash", "kind", "mode",
-    "family", "route", "outcome",
+    "family", "route", "outcome", "cn",
 ];
 
 fn sample(op: Op, status: u16) -> RequestSample {
@@ -71,7 +71,8 @@ fn full() -> Metrics {
     metrics.config.watch_mode(WatchMode::Notify);
     metrics.admin_request(AdminRoute::ApiKey, 201);
     metrics.admin_writable(true);
-    metrics.audit_write_failed();
+    metrics.audit_write_failures().inc();
+    metrics.certificates(&[("s3.example.net".to_owned(), 1_900_000_000)]);
     metrics.panicked();
     let build = Build {
         version: "0.1.0",
@@ -94,6 +95,8 @@ fn value(text: &str, series: &str) -> Option<f64> {
 fn what_is_counted_is_shown() {
     let metrics = full();
     let busy = metrics.inflight(Proto::Ai);
+    let connections = [metrics.connection(Proto::S3), metrics.connection(Proto::S3)];
+    let requests = [connections[0].busy(), connections[0].busy()];
     let text = metrics.render();
     for (series, expected) in [
         (
@@ -117,6 +120,8 @@ fn what_is_counted_is_shown() {
             1.0,
         ),
         (r#"aqueduct_inflight_requests{proto="ai"}"#, 1.0),
+        (r#"aqueduct_connections{proto="s3",state="active"}"#, 1.0),
+        (r#"aqueduct_connections{proto="s3",state="idle"}"#, 1.0),
         (
             r#"aqueduct_upstream_requests_total{class="read",code="200",resource="res-a"}"#,
             1.0,
@@ -142,6 +147,13 @@ fn what_is_counted_is_shown() {
         ("process_start_time_seconds", 1_800_000_000.0),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
+    }
+    drop(requests);
+    drop(connections);
+    let text = metrics.render();
+    for state in ["active", "idle"] {
+        let series = format!(r#"aqueduct_connections{{proto="s3",state="{state}"}}"#);
+        assert_eq!(value(&text, &series), Some(0.0), "{series}");
     }
     drop(busy);
     assert_eq!(
