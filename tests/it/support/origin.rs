@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// Stops a test whose peer sends a head without end.
@@ -54,6 +54,8 @@ pub(crate) enum Step {
     /// Writes the same bytes until the other side hangs up.
     Flood(Vec<u8>),
     Pause(Duration),
+    /// Waits for a word from the test.
+    Wait(Arc<Notify>),
     /// Does nothing until the other side hangs up.
     Stall,
     /// Closes in order, both ways.
@@ -256,6 +258,10 @@ impl Connection {
             }
             Step::Pause(time) => {
                 tokio::time::sleep(time).await;
+                true
+            }
+            Step::Wait(word) => {
+                word.notified().await;
                 true
             }
             Step::Stall => {

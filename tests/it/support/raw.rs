@@ -190,6 +190,20 @@ impl Raw {
         }
     }
 
+    /// Moves what arrives into `text` until the awaited words stand in it.
+    pub(crate) async fn read_until(&mut self, text: &mut String, awaited: &str) {
+        loop {
+            *text += &String::from_utf8_lossy(&std::mem::take(&mut self.buffer));
+            if text.contains(awaited) {
+                return;
+            }
+            assert!(
+                self.fill().await,
+                "the end instead of {awaited:?} after {text:?}"
+            );
+        }
+    }
+
     async fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") {
