@@ -104,24 +104,17 @@ async fn events_are_handed_on_one_by_one() {
         head.header("content-type")
             .is_some_and(|kind| kind.starts_with("text/event-stream"))
     );
-    let mut bytes = vec![0; 1 << 16];
-    let read = tokio::io::AsyncReadExt::read(&mut client.stream, &mut bytes);
-    let first = crate::support::within("the first event", read)
-        .await
-        .unwrap_or(0);
+    // The head may have come together with it.
+    let mut text = String::from_utf8_lossy(&client.some().await).into_owned();
     assert!(
         started.elapsed() < pause,
         "the first event came after {:?}",
         started.elapsed()
     );
-    let mut text = String::from_utf8_lossy(&bytes[..first]).into_owned();
-    while !text.contains("[DONE]") {
-        let read = tokio::io::AsyncReadExt::read(&mut client.stream, &mut bytes);
-        let count = crate::support::within("the next event", read)
-            .await
-            .unwrap();
-        assert!(count > 0, "{text}");
-        text += &String::from_utf8_lossy(&bytes[..count]);
+    while !text.ends_with("0\r\n\r\n") {
+        let more = client.some().await;
+        assert!(!more.is_empty(), "{text}");
+        text += &String::from_utf8_lossy(&more);
     }
     assert!(text.contains("one") && text.contains("two"), "{text}");
     assert!(
@@ -418,4 +411,25 @@ async fn a_refused_client_that_waits_for_our_word_is_let_go_at_once() {
     let ended = tokio::time::timeout(Duration::from_secs(2), read).await;
     let text = String::from_utf8_lossy(&text);
     assert!(ended.is_ok() && text.starts_with("HTTP/1.1 401"), "{text}");
+}
+
+#[tokio::test]
+async fn of_resources_without_a_list_the_one_that_has_the_model_is_asked() {
+    let list = |model: &str| format!(r#"{{"object":"list","data":[{{"id":"{model}"}}]}}"#);
+    let (first, server) = start(json(&list("one"))).await;
+    let second = Origin::always(json(&list("two"))).await;
+    add_second(&server, &second).await;
+    let path = server.config("conf.d/main.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("models = [\"tiny\"]\n", "")).unwrap();
+    let reloaded = server.admin("POST", "/-/reload", "").await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    for (model, expected) in [("two", "two"), ("one", "one"), ("neither", "one")] {
+        let body = format!(r#"{{"model":"{model}","messages":[]}}"#);
+        let answer = ask(&server, CHAT, &body).await;
+        assert_eq!(answer.text(), list(expected), "{model}");
+    }
+    let lists = first.requests();
+    let lists = lists.iter().filter(|seen| seen.target == "/v1/models");
+    assert_eq!(lists.count(), 1, "the list is not kept");
 }
