@@ -174,7 +174,12 @@ async fn infer(
         stream: scan.stream,
         ..AiRecord::default()
     });
-    let candidates = plan::candidates(endpoint, &entry.key, inference, &scan.model.name)?;
+    let model = &scan.model.name;
+    let mut candidates = plan::candidates(endpoint, &entry.key, inference, model)?;
+    if candidates.len() > 1 && !endpoint.by_name.contains_key(&**model) {
+        let models = &engine.ai.models;
+        models.prefer(engine, &mut candidates, model).await;
+    }
     let asked = Asked {
         inference,
         scan,

@@ -405,3 +405,24 @@ async fn a_refused_client_that_waits_for_our_word_is_let_go_at_once() {
     let text = String::from_utf8_lossy(&text);
     assert!(ended.is_ok() && text.starts_with("HTTP/1.1 401"), "{text}");
 }
+
+#[tokio::test]
+async fn of_resources_without_a_list_the_one_that_has_the_model_is_asked() {
+    let list = |model: &str| format!(r#"{{"object":"list","data":[{{"id":"{model}"}}]}}"#);
+    let (first, server) = start(json(&list("one"))).await;
+    let second = Origin::always(json(&list("two"))).await;
+    add_second(&server, &second).await;
+    let path = server.config("conf.d/main.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("models = [\"tiny\"]\n", "")).unwrap();
+    let reloaded = server.admin("POST", "/-/reload", "").await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    for (model, expected) in [("two", "two"), ("one", "one"), ("neither", "one")] {
+        let body = format!(r#"{{"model":"{model}","messages":[]}}"#);
+        let answer = ask(&server, CHAT, &body).await;
+        assert_eq!(answer.text(), list(expected), "{model}");
+    }
+    let lists = first.requests();
+    let lists = lists.iter().filter(|seen| seen.target == "/v1/models");
+    assert_eq!(lists.count(), 1, "the list is not kept");
+}

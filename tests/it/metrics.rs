@@ -332,6 +332,13 @@ fn check_lines(lines: &[Line]) {
             assert!(line.contains_key(field), "{field} is not in {line:?}");
         }
     }
+    check_paths(lines);
+    check_refusals(lines);
+    check_chat(lines);
+}
+
+/// What the line of each path says.
+fn check_paths(lines: &[Line]) {
     let of = |path: &str| {
         let found = lines.iter().find(|line| line["path"] == path);
         found.unwrap_or_else(|| panic!("no line for {path}"))
@@ -366,8 +373,6 @@ fn check_lines(lines: &[Line]) {
     }
     assert_eq!(of("/media/cut")["bytes_out"], 3);
     assert_eq!(of("/media/late")["attempts"], 1);
-    check_refusals(lines);
-    check_chat(lines);
 }
 
 fn check_refusals(lines: &[Line]) {

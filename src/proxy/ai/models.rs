@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::ai::models::{self, Listed, Model};
 use crate::ai::openai::upstream;
+use crate::ai::plan::Candidate;
 use crate::error::{Error, Kind, Result};
 use crate::keys::Key;
 use crate::policy::route::{AiEndpoint, Resource};
@@ -54,6 +55,24 @@ impl ModelCache {
                 .get(&resource.id)
                 .and_then(|known| known.listed.clone())
         })
+    }
+
+    /// Puts the resources first that say they serve `model`: one that does not may answer with another model.
+    pub(super) async fn prefer(&self, engine: &Engine, candidates: &mut [Candidate], model: &str) {
+        let says_so = |candidate: &Candidate| {
+            self.0
+                .get(&candidate.resource.id)
+                .and_then(|known| known.listed.clone())
+                .is_some_and(|listed| listed.iter().any(|one| *one.id == *model))
+        };
+        if !candidates.iter().any(says_so) {
+            let stale = candidates
+                .iter()
+                .filter(|candidate| !self.is_fresh(&candidate.resource));
+            join_all(stale.map(|candidate| self.refresh(engine, &candidate.resource))).await;
+        }
+        // Stable: among equals the config's order stands.
+        candidates.sort_by_key(|candidate| !says_so(candidate));
     }
 
     fn is_fresh(&self, resource: &Arc<Resource>) -> bool {
