@@ -116,11 +116,22 @@ async fn events_are_handed_on_one_by_one() {
     );
     let sent: Value = serde_json::from_slice(&origin.requests()[0].body).unwrap();
     assert_eq!(sent["stream_options"]["include_usage"], true);
+    // Counted when the stream has ended, which the client learns a moment earlier.
+    let started = Instant::now();
+    while !counts_output(&server, 5).await {
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "the stream's tokens were not counted"
+        );
+    }
+}
+
+async fn counts_output(server: &Server, tokens: u32) -> bool {
     let metrics = server.admin("GET", "/metrics", "").await.text();
-    let counted = metrics
+    let end = format!(" {tokens}");
+    metrics
         .lines()
-        .any(|line| line.contains("tokens") && line.contains("output") && line.ends_with(" 5"));
-    assert!(counted, "the stream's tokens were not counted");
+        .any(|line| line.contains("tokens") && line.contains("output") && line.ends_with(&end))
 }
 
 #[tokio::test]
