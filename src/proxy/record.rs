@@ -154,21 +154,20 @@ impl Record {
 
     /// Counts and logs the request.
     pub fn finish(&mut self, engine: &Engine, arrived: &Arrived, session: &ServerSession) {
-        let duration = self.started.elapsed();
+        // Read once: reading the clock costs as much as counting.
+        let ended = Instant::now();
+        let duration = ended.duration_since(self.started);
+        let upstream = self.upstream_sent.map(|sent| ended.duration_since(sent));
         if self.status == 0 || (self.head_sent.is_none() && self.kind == Some(Kind::ClientGone)) {
             self.status = CLIENT_CLOSED;
         }
-        let upstream = self
-            .upstream_sent
-            .map(|sent| sent.elapsed())
-            .unwrap_or_default();
         let sample = RequestSample {
             proto: self.proto,
             op: self.op,
             status: self.status,
             duration,
             ttfb: self.head_sent,
-            overhead: duration.saturating_sub(upstream),
+            overhead: duration.saturating_sub(upstream.unwrap_or_default()),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
         };
@@ -185,7 +184,7 @@ impl Record {
             resource.upstream(&UpstreamSample {
                 class: self.op.class(),
                 status: self.upstream_status,
-                duration: upstream,
+                duration: upstream.unwrap_or_default(),
                 ttfb: self.upstream_head,
             });
         }
@@ -195,10 +194,17 @@ impl Record {
         if let Some(reason) = self.kind.and_then(|kind| auth_failure(kind, &self.detail)) {
             meters.auth_failure(self.proto, reason);
         }
-        self.log(engine, arrived, session, duration);
+        self.log(engine, arrived, session, duration, upstream);
     }
 
-    fn log(&self, engine: &Engine, arrived: &Arrived, session: &ServerSession, duration: Duration) {
+    fn log(
+        &self,
+        engine: &Engine,
+        arrived: &Arrived,
+        session: &ServerSession,
+        duration: Duration,
+        upstream: Option<Duration>,
+    ) {
         let settings = &arrived.snapshot.log;
         let notable = self.status >= 400 || duration >= settings.slow;
         if !settings.access || !(notable || sampled(arrived, settings.success_sample)) {
@@ -212,8 +218,8 @@ impl Record {
             .unwrap_or_default();
         let text = |name| head.headers.get(name).map(HeaderValue::as_bytes);
         let trace_id = arrived.trace.map(TraceParent::trace_id);
-        let upstream = self.upstream_sent.map(|sent| UpstreamEntry {
-            duration: sent.elapsed(),
+        let upstream = upstream.map(|duration| UpstreamEntry {
+            duration,
             status: (self.upstream_status != 0).then_some(self.upstream_status),
             request_id: None,
             attempts: self.attempts,
