@@ -18,7 +18,7 @@ use crate::proxy::exchange::{Answer, broken, client_gone};
 
 /// Hands the body on as it is; returns its bytes.
 pub async fn relay(answer: &mut Answer, client: &mut ServerSession, idle: Duration) -> Result<u64> {
-    let upstream = &mut answer.link.session;
+    let upstream = &mut *answer.link.session;
     upstream.set_read_timeout(Some(idle));
     if let (HttpSession::H1(from), ServerSession::H1(to)) = (&mut *upstream, &mut *client) {
         let mut bytes = 0;
