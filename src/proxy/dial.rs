@@ -50,7 +50,8 @@ struct Peers {
 
 /// A connection that is ready for one exchange.
 pub struct Link {
-    pub session: HttpSession,
+    /// Boxed: an answer is handed on a few times, and this is most of it.
+    pub session: Box<HttpSession>,
     /// Taken from the pool: the peer may have closed it meanwhile.
     pub reused: bool,
     peers: Arc<Peers>,
@@ -78,7 +79,7 @@ impl Dialer {
                 Ok((mut session, reused)) => {
                     session.set_write_timeout(Some(resource.timeouts.idle));
                     return Ok(Link {
-                        session,
+                        session: Box::new(session),
                         reused,
                         peers: Arc::clone(&peers),
                         at,
@@ -111,7 +112,7 @@ impl Dialer {
 
     /// Gives a connection back after a complete exchange.
     pub async fn release(&self, link: Link) {
-        let (Some(peer), HttpSession::H1(session)) = (link.peers.list.get(link.at), link.session)
+        let (Some(peer), HttpSession::H1(session)) = (link.peers.list.get(link.at), *link.session)
         else {
             return;
         };

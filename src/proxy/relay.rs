@@ -23,7 +23,7 @@ pub async fn relay(
     idle: Duration,
     bytes: &mut u64,
 ) -> Result<()> {
-    let upstream = &mut answer.link.session;
+    let upstream = &mut *answer.link.session;
     upstream.set_read_timeout(Some(idle));
     if let (HttpSession::H1(from), ServerSession::H1(to)) = (&mut *upstream, &mut *client) {
         loop {

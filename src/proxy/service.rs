@@ -436,18 +436,18 @@ fn client_ip(session: &ServerSession, trusted: &[IpNet]) -> Option<IpAddr> {
         return Some(peer);
     }
     let forwarded = session.req_header().headers.get_all("x-forwarded-for");
-    let listed: Vec<IpAddr> = forwarded
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map_while(|ip| ip.trim().parse().ok())
-        .collect();
-    listed
+    let mut listed = forwarded
         .iter()
         .rev()
-        .find(|ip| !is_trusted(ip))
-        .copied()
-        .or(Some(peer))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.rsplit(','));
+    // What cannot be read was not written by a proxy that we trust: nothing before it counts either.
+    let client = listed.find_map(|entry| match entry.trim().parse::<IpAddr>() {
+        Ok(ip) if is_trusted(&ip.to_canonical()) => None,
+        Ok(ip) => Some(Some(ip.to_canonical())),
+        Err(_) => Some(None),
+    });
+    client.flatten().or(Some(peer))
 }
 
 fn client_address(stream: &Stream) -> Option<SocketAddr> {

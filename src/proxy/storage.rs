@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Kind, Result};
@@ -20,7 +20,7 @@ use crate::proxy::upload::ClientBody;
 use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
-use crate::storage::s3::downstream::{self, ReplyBody, ReplyHead, ReplyHeaders};
+use crate::storage::s3::downstream::{self, ReplyBody, ReplyHeaders};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route::{self, RequestBody};
 use crate::storage::s3::upstream::{self, UpstreamRequest};
@@ -252,12 +252,22 @@ async fn deliver(
     )?;
     match reply.body {
         ReplyBody::None => {
-            start(session, arrived, record, reply, Framing::NoBody).await?;
+            let head = client_head(
+                session,
+                arrived,
+                reply.status,
+                reply.headers,
+                Framing::NoBody,
+            );
+            record.head_sent(reply.status);
+            respond::write_head(session, head).await?;
             // Reads nothing, and shows the connection to be at its message's end.
             relay::collect(&mut answer, idle, 0).await?;
         }
         ReplyBody::Forward => {
-            start(session, arrived, record, reply, Framing::Body).await?;
+            let head = client_head(session, arrived, reply.status, reply.headers, Framing::Body);
+            record.head_sent(reply.status);
+            respond::write_head(session, head).await?;
             relay::relay(&mut answer, session, idle, &mut record.bytes_out).await?;
         }
         ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
@@ -304,28 +314,24 @@ enum Framing {
     NoBody,
 }
 
-/// Writes the head of an answer whose body, if any, follows as it comes.
-async fn start(
-    session: &mut ServerSession,
+/// The head of an answer whose body, if any, follows as it comes. Not part of the writing, so that its parts are gone
+/// by then.
+fn client_head(
+    session: &ServerSession,
     arrived: &Arrived,
-    record: &mut Record,
-    reply: ReplyHead,
+    status: StatusCode,
+    shown: ReplyHeaders,
     framing: Framing,
-) -> Result<()> {
-    let mut headers = HeaderMap::with_capacity(reply.headers.len() + respond::ROOM);
-    for (name, value) in reply
-        .headers
-        .into_iter()
-        .chain(own_headers(session, arrived))
-    {
+) -> ResponseHeader {
+    let mut headers = HeaderMap::with_capacity(shown.len() + respond::ROOM);
+    for (name, value) in shown.into_iter().chain(own_headers(session, arrived)) {
         headers.append(name, value);
     }
     if framing == Framing::Body && !headers.contains_key(header::CONTENT_LENGTH) {
         let chunked = HeaderValue::from_static("chunked");
         headers.append(header::TRANSFER_ENCODING, chunked);
     }
-    record.head_sent(reply.status);
-    respond::write_head(session, head::response(reply.status, headers)).await
+    head::response(status, headers)
 }
 
 /// Writes an answer of our own.
@@ -342,7 +348,8 @@ pub(super) async fn send(
     }
     let is_head = session.req_header().method == Method::HEAD;
     record.head_sent(reply.status);
-    record.bytes_out = respond::respond(session, reply, is_head).await?;
+    // Boxed: answers of our own are few, and every request would have room for one.
+    record.bytes_out = Box::pin(respond::respond(session, reply, is_head)).await?;
     Ok(())
 }
 

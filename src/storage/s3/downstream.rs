@@ -25,7 +25,8 @@ const LATE_BYTES_MAX: usize = 1 << 20;
 /// Most buckets of one page, as S3 has it.
 const BUCKETS_MAX: usize = 10_000;
 
-pub type ReplyHeaders = SmallVec<[(HeaderName, HeaderValue); 16]>;
+/// Room for what an object usually comes with; these are moved a few times, and 72 bytes each.
+pub type ReplyHeaders = SmallVec<[(HeaderName, HeaderValue); 8]>;
 
 /// What of the provider's answer goes to the client.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ pub struct UpstreamHead {
     pub method: Method,
     /// Path and query as they go on the wire.
     pub target: String,
-    pub headers: SmallVec<[(HeaderName, HeaderValue); 16]>,
+    pub headers: SmallVec<[(HeaderName, HeaderValue); 8]>,
 }
 
 /// A request for the provider: the head, its payload's hash, and the whole body where it is a document.

@@ -251,10 +251,14 @@ impl<'a> Line<'a> {
     fn milliseconds(&mut self, name: &str, value: Option<Duration>) {
         if let Some(value) = value {
             self.name(name);
-            let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-            decimal(self.out, micros / 1000, 1);
+            let micros = value.subsec_micros();
+            let whole = value
+                .as_secs()
+                .saturating_mul(1000)
+                .saturating_add(u64::from(micros / 1000));
+            decimal(self.out, whole, 1);
             self.out.push(b'.');
-            decimal(self.out, micros % 1000, 3);
+            decimal(self.out, u64::from(micros % 1000), 3);
         }
     }
 

@@ -114,9 +114,9 @@ impl Row {
             .iter()
             .copied()
             .flatten()
-            .any(|allowed| match allowed.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == *allowed,
+            .any(|allowed| match allowed.as_bytes() {
+                [prefix @ .., b'*'] => name.as_bytes().starts_with(prefix),
+                exact => name.as_bytes() == exact,
             })
     }
 }
