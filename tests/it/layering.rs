@@ -229,7 +229,8 @@ fn siblings(root: &Path, path: &Path) -> Vec<String> {
         .unwrap()
         .map(|entry| entry.unwrap());
     folders
-        .filter(|entry| entry.path().is_dir())
+        // A folder beside a file of its name holds that module's parts, not a dialect.
+        .filter(|entry| entry.path().join("mod.rs").is_file())
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect()
 }
