@@ -3,11 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use super::body;
 use super::error::FAILURE_BYTES_MAX;
 use super::names;
 use super::route::{Op, Reply, S3Request, Verb, WholeOp};
@@ -131,6 +132,7 @@ pub fn reply(
         let region = HeaderValue::from_str(region).map_err(Error::internal)?;
         kept.push((HeaderName::from_static("x-amz-bucket-region"), region));
     }
+    drop_framing(&mut kept, headers);
     if matches!(body, ReplyBody::Failure { .. }) {
         // The error is written anew.
         kept.retain(|(name, _)| *name != CONTENT_TYPE && *name != "content-encoding");
@@ -140,6 +142,21 @@ pub fn reply(
         headers: kept,
         body,
     })
+}
+
+/// Some stores keep `aws-chunked`, which was the upload's framing, as an encoding of the object.
+fn drop_framing(kept: &mut ReplyHeaders, headers: &HeaderMap) {
+    let Some(stored) = headers.get(CONTENT_ENCODING) else {
+        return;
+    };
+    // An encoding that is no text is not ours to read.
+    let Ok(plain) = body::content_encoding(headers, false) else {
+        return;
+    };
+    if plain.as_ref() != Some(stored) {
+        kept.retain(|(name, _)| *name != CONTENT_ENCODING);
+        kept.extend(plain.map(|value| (CONTENT_ENCODING, value)));
+    }
 }
 
 fn is_shown(name: &str) -> bool {
