@@ -66,8 +66,10 @@ pub fn identify(
     arrival: &Arrival<'_>,
     peer: Option<IpAddr>,
 ) -> Result<Identified> {
-    let request = route::decode(arrival)?;
+    // Who asks comes first: a stranger learns nothing of what is served, and an old signature's own query
+    // parameters are told as what they are.
     let verified = auth::authenticate(arrival, |id| snapshot.s3_keys.get(id))?;
+    let request = route::decode(arrival)?;
     let rule = storage(&verified.key().repository)?.unsigned_payload;
     verified.check_unsigned(&request, rule, arrival.secure)?;
     let (KeyEntry { key, repository }, payload) = verified.into_parts();

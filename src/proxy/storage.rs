@@ -491,10 +491,8 @@ fn still_valid(
 fn may_repeat(request: &route::S3Request, headers: &HeaderMap) -> bool {
     let conditional =
         headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MATCH);
-    if matches!(request.op(), route::Op::PutObject | route::Op::UploadPart) {
-        return !conditional;
-    }
-    request.row().retryable()
+    let is_upload = matches!(request.op(), route::Op::PutObject | route::Op::UploadPart);
+    request.row().retryable() || (is_upload && !conditional)
 }
 
 /// Most bytes that a client may send for an upload of this form: its framing is allowed as much as its content,

@@ -1,5 +1,8 @@
 //! Names of the protocol: headers, query parameters, limits, and what is a name of a bucket or a key.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::error::{Error, Kind, Result};
 
 /// Objects under this prefix are ours: refused in every request, hidden from every listing.
@@ -142,6 +145,35 @@ pub fn is_reserved(key: &str) -> bool {
     key.starts_with(RESERVED_PREFIX)
 }
 
+/// A page token of the store's as the client of a prefixed bucket gets it: some stores write the last key into it,
+/// and the prefix is not the client's business.
+pub fn token_for_client(token: &str, prefix: &str) -> String {
+    let (kind, rest) = match token.strip_prefix(prefix) {
+        Some(rest) => ("k", rest),
+        None => ("t", token),
+    };
+    URL_SAFE_NO_PAD.encode([kind, rest].concat())
+}
+
+/// The store's page token of one that [`token_for_client`] made.
+pub fn token_of_client(token: &str, prefix: &str) -> Result<String> {
+    let bad = || {
+        Error::new(
+            Kind::InvalidArgument,
+            "The continuation token provided is incorrect",
+        )
+    };
+    let decoded = URL_SAFE_NO_PAD.decode(token).ok();
+    let decoded = decoded
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(bad)?;
+    match decoded.split_at_checked(1) {
+        Some(("k", rest)) => Ok([prefix, rest].concat()),
+        Some(("t", rest)) => Ok(rest.to_owned()),
+        Some(_) | None => Err(bad()),
+    }
+}
+
 fn invalid_bucket() -> Error {
     Error::new(
         Kind::InvalidBucketName,
@@ -168,6 +200,18 @@ mod tests {
             ("xn--abc", false),
         ] {
             assert_eq!(check_new_bucket(name).is_ok(), valid, "{name}");
+        }
+    }
+
+    #[test]
+    fn page_tokens_hide_the_prefix_and_come_back() {
+        for token in ["own/a/b", "own/", "opaque+/=", "", "é"] {
+            let sent = token_for_client(token, "own/");
+            assert!(!sent.contains("own"), "{sent}");
+            assert_eq!(token_of_client(&sent, "own/").unwrap(), token);
+        }
+        for bad in ["", "own/a", "eA", "*"] {
+            assert!(token_of_client(bad, "own/").is_err(), "{bad}");
         }
     }
 

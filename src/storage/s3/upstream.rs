@@ -256,7 +256,12 @@ fn push_query(out: &mut Vec<u8>, op: &WholeOp, bucket: &Bucket) -> Result<()> {
             check_upstream_key(&bucket.prefix, value)?;
             escape::encode(out, bucket.prefix.as_bytes(), Slash::Encode);
         }
-        escape::encode(out, value.as_bytes(), Slash::Encode);
+        if needs_prefix && *name == "continuation-token" {
+            let token = names::token_of_client(value, &bucket.prefix)?;
+            escape::encode(out, token.as_bytes(), Slash::Encode);
+        } else {
+            escape::encode(out, value.as_bytes(), Slash::Encode);
+        }
     }
     Ok(())
 }

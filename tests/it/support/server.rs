@@ -65,7 +65,13 @@ impl Server {
             .tempdir()
             .unwrap();
         let [s3, tls, ai, admin] = free_addresses();
-        for folder in ["etc/config/conf.d", "etc/config/keys.d", "secrets", "state"] {
+        for folder in [
+            "etc/config/conf.d",
+            "etc/config/keys.d",
+            "secrets",
+            "state",
+            "tls",
+        ] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         let write = |name: &str, text: String| {
@@ -75,7 +81,7 @@ impl Server {
             "aqueduct.toml",
             process_config(dir.path().to_str().unwrap(), [s3, tls, ai, admin], setup),
         );
-        write_certificate(dir.path());
+        write_certificate(&dir.path().join("tls"));
         write("conf.d/main.toml", workload_config(setup));
         write("conf.d/keys.toml", key_config());
         fs::write(dir.path().join("secrets/master"), MASTER).unwrap();
@@ -295,7 +301,7 @@ admin = ["{admin}"]
 base_domains = {{ s3 = ["s3.localhost"] }}
 
 [tls]
-certs = [{{ cert = "{dir}/cert.pem", key = "file:{dir}/key.pem" }}]
+certs = [{{ cert = "{dir}/tls/cert.pem", key = "file:{dir}/tls/key.pem" }}]
 
 [[admin.token]]
 name = "test"

@@ -153,3 +153,27 @@ fn an_objects_url_is_the_one_that_the_client_used() {
     let url = object_url(&host.decode().unwrap(), &host.host, true);
     assert_eq!(url, "https://bkt.s3.example.com/a%20b/c");
 }
+
+#[test]
+fn framing_is_no_encoding_of_the_object() {
+    let bucket = bucket("bkt", "up", "", Addressing::Path);
+    for (stored, shown) in [
+        ("aws-chunked", None),
+        ("gzip,aws-chunked", Some("gzip")),
+        ("gzip", Some("gzip")),
+        ("gzip, br", Some("gzip, br")),
+    ] {
+        let mut headers = of_a_provider();
+        headers.insert("content-encoding", HeaderValue::from_static(stored));
+        let reply = reply(&whole("GET", "/bkt/k"), StatusCode::OK, &headers, &bucket).unwrap();
+        let found = reply
+            .headers
+            .iter()
+            .find(|(name, _)| *name == "content-encoding");
+        assert_eq!(
+            found.map(|(_, value)| value.to_str().unwrap()),
+            shown,
+            "{stored}"
+        );
+    }
+}

@@ -77,9 +77,9 @@ fn targets_carry_bucket_prefix_and_key_encoded_once() {
         ("/bkt/k", &renamed, "/up.stream/fol%20der/k"),
         ("/bkt", &renamed, "/up.stream?prefix=fol%20der%2F"),
         (
-            "/bkt?list-type=2&prefix=p&start-after=s&continuation-token=t",
+            "/bkt?list-type=2&prefix=p&start-after=s&continuation-token=a3Q",
             &renamed,
-            "/up.stream?continuation-token=t&list-type=2&prefix=fol%20der%2Fp&start-after=fol%20der%2Fs",
+            "/up.stream?continuation-token=fol%20der%2Ft&list-type=2&prefix=fol%20der%2Fp&start-after=fol%20der%2Fs",
         ),
         (
             "/bkt?marker=m",

@@ -72,6 +72,8 @@ enum Field<'a> {
     OfEntry,
     /// A key of the upstream's outside of entries.
     Cursor,
+    /// Where the next page starts, in the store's own form.
+    Token,
     /// The number of entries.
     KeyCount,
     Truncated,
@@ -171,6 +173,10 @@ impl<'a> Translation<'a> {
                 ["StartAfter"] => Some(Field::Echo("start-after")),
                 ["KeyMarker"] => Some(Field::Echo("key-marker")),
                 ["NextMarker" | "NextKeyMarker"] => Some(Field::Cursor),
+                ["ContinuationToken"] if !self.bucket.prefix.is_empty() => {
+                    Some(Field::Echo("continuation-token"))
+                }
+                ["NextContinuationToken"] if !self.bucket.prefix.is_empty() => Some(Field::Token),
                 ["KeyCount"] => Some(Field::KeyCount),
                 ["IsTruncated"] => Some(Field::Truncated),
                 [entry, "Key" | "Prefix"] if is_entry(entry) => Some(Field::OfEntry),
@@ -196,7 +202,8 @@ impl<'a> Translation<'a> {
             Field::Echo(name) => self.echo(self.op.request().query(name).unwrap_or_default()),
             Field::Key => Cow::Borrowed(self.op.request().key().unwrap_or_default()),
             Field::Location(location) => Cow::Borrowed(location),
-            Field::Cursor if text.is_empty() => return Ok(()),
+            Field::Cursor | Field::Token if text.is_empty() => return Ok(()),
+            Field::Token => Cow::Owned(names::token_for_client(text, &self.bucket.prefix)),
             Field::Cursor => {
                 self.has_next_marker = true;
                 Cow::Owned(self.strip(text)?.to_owned())
@@ -240,6 +247,7 @@ impl<'a> Translation<'a> {
                 | Field::Key
                 | Field::OfEntry
                 | Field::Cursor
+                | Field::Token
                 | Field::KeyCount
                 | Field::Truncated
                 | Field::Location(_),
