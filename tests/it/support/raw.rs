@@ -122,15 +122,6 @@ impl Raw {
         }
     }
 
-    /// What has come of a body, at least a byte; nothing at its end.
-    pub(crate) async fn some(&mut self) -> Vec<u8> {
-        if self.buffer.is_empty() {
-            let read = self.stream.read_buf(&mut self.buffer);
-            super::within("more of a body", read).await.unwrap_or(0);
-        }
-        std::mem::take(&mut self.buffer)
-    }
-
     pub(crate) async fn head(&mut self) -> Head {
         self.try_head().await.expect("a response's head")
     }
