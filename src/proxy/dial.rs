@@ -213,10 +213,13 @@ async fn roots(resource: &Resource) -> Result<Option<Arc<CaType>>> {
     let pem = tokio::fs::read(&**path)
         .await
         .map_err(|error| unusable(&error))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
-        .map(|der| der.map(|der| WrappedX509::new(der.to_vec(), parse_x509)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(&error))?;
+    let mut certificates = Vec::new();
+    for der in CertificateDer::pem_slice_iter(&pem) {
+        let der = der.map_err(|error| unusable(&error))?;
+        // Pingora's own parser panics where this one fails.
+        x509_parser::parse_x509_certificate(&der).map_err(|error| unusable(&error))?;
+        certificates.push(WrappedX509::new(der.to_vec(), parse_x509));
+    }
     Ok(Some(certificates.into()))
 }
 

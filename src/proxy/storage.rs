@@ -1,7 +1,7 @@
 //! The S3 front: runs what `pipeline` decides.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -16,7 +16,7 @@ use crate::policy::route::S3Account;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
 use crate::proxy::record::Record;
-use crate::proxy::upload::ClientBody;
+use crate::proxy::upload::{self, ClientBody};
 use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
@@ -29,6 +29,8 @@ use crate::telemetry::labels::{Op, Proto};
 
 /// What is read of a refused upload so that the client sees the refusal. Above it the connection is closed.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// Longest time in which a document arrives: stops a byte now and then from holding a request for ever.
+const DOCUMENT_TIME_MAX: Duration = Duration::from_mins(1);
 /// Path that load balancers ask, without a credential.
 const HEALTH: &str = "/health";
 
@@ -136,30 +138,29 @@ pub(super) fn is_health_check(head: &RequestHeader) -> bool {
 
 /// Reads a body that has to be whole before its targets are known.
 async fn read_document(session: &mut ServerSession, bytes_max: usize) -> Result<Bytes> {
-    let too_large = || {
-        Error::new(
-            Kind::BodyTooLarge,
-            "Your request was larger than the maximum allowed size.",
-        )
-    };
-    if expects_continue(session.req_header()) {
-        session
-            .write_continue_response()
-            .await
-            .map_err(client_gone)?;
-    }
-    let mut document = BytesMut::new();
-    while let Some(chunk) = session
-        .read_request_body()
-        .await
-        .map_err(|error| super::upload::cut(&error))?
-    {
-        if document.len() + chunk.len() > bytes_max {
-            return Err(too_large());
+    let whole = async {
+        if expects_continue(session.req_header()) {
+            session
+                .write_continue_response()
+                .await
+                .map_err(client_gone)?;
         }
-        document.extend_from_slice(&chunk);
-    }
-    Ok(document.freeze())
+        let mut document = BytesMut::new();
+        while let Some(chunk) = session
+            .read_request_body()
+            .await
+            .map_err(|error| upload::cut(&error))?
+        {
+            if document.len() + chunk.len() > bytes_max {
+                let message = "Your request was larger than the maximum allowed size.";
+                return Err(Error::new(Kind::BodyTooLarge, message));
+            }
+            document.extend_from_slice(&chunk);
+        }
+        Ok(document.freeze())
+    };
+    let read = pingora::time::timeout(DOCUMENT_TIME_MAX, whole).await;
+    read.unwrap_or_else(|_| Err(Error::new(Kind::RequestTimeout, upload::TOO_SLOW)))
 }
 
 async fn forward(

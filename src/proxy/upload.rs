@@ -22,7 +22,7 @@ use crate::proxy::exchange::{broken, client_gone};
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
 /// Time before a slow sender is measured against the minimum rate.
 const RATE_GRACE: Duration = Duration::from_secs(10);
-const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
+pub(super) const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
 
 /// A client's body on its way.
 pub struct ClientBody {
