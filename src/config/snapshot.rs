@@ -36,7 +36,6 @@ pub struct Snapshot {
     pub log: LogSettings,
     pub limits: GlobalLimits,
     pub admin: AdminSettings,
-    pub metrics_per_key: bool,
     /// Sorted by name.
     pub repositories: Vec<Arc<Repository>>,
     /// Sorted by name.
@@ -88,8 +87,6 @@ pub enum ListenAddress {
 /// Certificates of the TLS listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// Refuse TLS 1.2.
-    pub only_tls13: bool,
     /// The first is used where no name matches.
     pub certificates: Vec<Certificate>,
 }

@@ -10,6 +10,7 @@ use crate::config::model::{Limits, Listen, Root};
 use crate::config::parse::Document;
 use crate::config::secrets::SecretRef;
 use crate::config::snapshot::ListenAddress;
+use crate::config::words::TlsVersion;
 use crate::keys::hash;
 
 /// The only version of the format.
@@ -57,6 +58,16 @@ pub(super) fn check(cx: &mut Cx<'_>, root: At<'_, Root>) {
         && !(0.0..=1.0).contains(sample.get_ref())
     {
         cx.error(document, "E013", sample.span(), "must be from 0 to 1");
+    }
+    let per_key = written
+        .metrics
+        .as_ref()
+        .and_then(|metrics| metrics.per_key.as_ref());
+    if let Some(per_key) = per_key
+        && *per_key.get_ref()
+    {
+        let message = "a `key` label is not served by this version";
+        cx.warn(document, "W010", per_key.span(), message);
     }
     limits(cx, document, written.limits.as_ref());
 }
@@ -257,6 +268,14 @@ fn masters(cx: &mut Cx<'_>, document: &Document, root: &Root) {
 }
 
 fn tls(cx: &mut Cx<'_>, document: &Document, root: &Root) {
+    let minimum = root.tls.as_ref().and_then(|tls| tls.min_version.as_ref());
+    if let Some(version) = minimum
+        && *version.get_ref() == TlsVersion::V1_3
+    {
+        // An error and no warning: the listeners would go on to speak TLS 1.2.
+        let message = "leaving TLS 1.2 out is not served by this version";
+        cx.error(document, "E026", version.span(), message);
+    }
     for cert in root.tls.iter().flat_map(|tls| &tls.certs) {
         match &cert.key {
             Some(key) => cx.secret(document, "key", key),

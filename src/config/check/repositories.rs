@@ -300,6 +300,8 @@ fn created_buckets<'s>(
                 continue;
             }
         };
+        let message = "creating buckets is not served by this version";
+        cx.warn(document, "W010", default.span(), message);
         let text = prefix.get_ref();
         if text.len() > 40 || !is_bucket_name(&format!("{text}aaa")) {
             let message = format!("`{text}` cannot start a bucket name");

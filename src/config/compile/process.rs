@@ -20,7 +20,7 @@ use crate::config::snapshot::{
 };
 use crate::config::source::SourceSet;
 use crate::config::units::{Rate, Size, Span};
-use crate::config::words::{LogFormat, LogLevel, RoleWord, TlsVersion};
+use crate::config::words::{LogFormat, LogLevel, RoleWord};
 use crate::keys::hash;
 use crate::protocol::{Front, Protocol};
 
@@ -44,20 +44,12 @@ pub(super) fn snapshot(root: &Root, set: &SourceSet, now: Timestamp) -> Snapshot
             .filter_map(|net| parse_net(net.get_ref()))
             .collect(),
         tls: TlsSettings {
-            only_tls13: root
-                .tls
-                .as_ref()
-                .is_some_and(|tls| tls.min_version == Some(TlsVersion::V1_3)),
             certificates: Vec::new(),
         },
         cors: root.cors.as_ref().map(cors),
         log: log(root.log.as_ref()),
         limits: limits(root.limits.clone().unwrap_or_default()),
         admin: admin(root, &listen),
-        metrics_per_key: root
-            .metrics
-            .as_ref()
-            .is_some_and(|it| it.per_key == Some(true)),
         listen,
         repositories: Vec::new(),
         resources: Vec::new(),

@@ -146,7 +146,7 @@ section! {
     "[tls]" Tls {
         optional {
             /// `"1.2"`, the default, or `"1.3"`.
-            min_version: Option<TlsVersion>,
+            min_version: Option<Spanned<TlsVersion>>,
             /// The first is used where no name matches.
             certs: Vec<Cert>,
         }
@@ -270,7 +270,7 @@ section! {
     "[metrics]" Metrics {
         optional {
             /// Add a `key` label to the token counters. Default false.
-            per_key: Option<bool>,
+            per_key: Option<Spanned<bool>>,
         }
     }
 }
