@@ -24,6 +24,10 @@ const REPLAY_BYTES_MAX: u64 = 64 * 1024;
 const RATE_GRACE: Duration = Duration::from_secs(10);
 pub(super) const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
 
+/// Bytes taken from one client before the others of its worker get their turn. A client whose bytes are always
+/// there would else keep the worker, and the hash busy, for seconds.
+const TURN_BYTES: u64 = 1024 * 1024;
+
 /// A client's body on its way.
 pub struct ClientBody {
     /// `None`: bytes pass as they are.
@@ -225,7 +229,12 @@ pub async fn pump(
     }
     let mut out = std::mem::take(&mut body.primed);
     send_released(upstream, body, &mut out).await?;
+    let mut turn_ends = body.bytes_in + TURN_BYTES;
     while !body.ended {
+        if body.bytes_in >= turn_ends {
+            turn_ends = body.bytes_in + TURN_BYTES;
+            tokio::task::yield_now().await;
+        }
         let chunk = tokio::select! {
             biased;
             answered = upstream.read_response_header() => {
