@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::protocols::http::ServerSession;
 
@@ -10,7 +9,6 @@ use crate::admin::{self, AdminRequest, AdminResponse};
 use crate::error::{Error, Kind, Result};
 use crate::message::reply::Reply;
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::client_gone;
 use crate::proxy::{respond, service, storage, upload};
 use crate::telemetry::labels::AdminRoute;
 
@@ -75,7 +73,7 @@ fn into_reply(response: AdminResponse) -> Reply {
 }
 
 async fn answer(engine: &Engine, session: &mut ServerSession, arrived: &Arrived) -> Result<Reply> {
-    let body = read(session).await?;
+    let body = upload::read_whole(session, admin::BODY_BYTES_MAX).await?;
     let head = session.req_header();
     let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
         Error::new(
@@ -106,28 +104,4 @@ async fn answer(engine: &Engine, session: &mut ServerSession, arrived: &Arrived)
         .await
         .map_err(|error| Error::internal("the admin API failed").with_source(error))?;
     Ok(into_reply(response))
-}
-
-async fn read(session: &mut ServerSession) -> Result<Bytes> {
-    if storage::expects_continue(session.req_header()) {
-        session
-            .write_continue_response()
-            .await
-            .map_err(client_gone)?;
-    }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = session
-        .read_request_body()
-        .await
-        .map_err(|error| upload::cut(&error))?
-    {
-        if body.len() + chunk.len() > admin::BODY_BYTES_MAX {
-            return Err(Error::new(
-                Kind::BodyTooLarge,
-                "The request's body is too large.",
-            ));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }

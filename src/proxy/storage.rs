@@ -1,9 +1,9 @@
 //! The S3 front: runs what `pipeline` decides.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -14,7 +14,7 @@ use crate::message::reply::Reply;
 use crate::pipeline::{self, Hop, Identified, Plan};
 use crate::policy::route::S3Account;
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
+use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody};
 use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
@@ -29,8 +29,6 @@ use crate::telemetry::labels::{Op, Proto};
 
 /// What is read of a refused upload so that the client sees the refusal. Above it the connection is closed.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// Longest time in which a document arrives: stops a byte now and then from holding a request for ever.
-const DOCUMENT_TIME_MAX: Duration = Duration::from_mins(1);
 /// Path that load balancers ask, without a credential.
 const HEALTH: &str = "/health";
 
@@ -94,7 +92,7 @@ async fn run(
     let (op, payload) = match request.row().request_body {
         RequestBody::Document { bytes_max } => {
             let asked = Instant::now();
-            let raw = read_document(session, bytes_max).await?;
+            let raw = upload::read_whole(session, bytes_max).await?;
             record.waited(asked.elapsed());
             record.bytes_in = raw.len() as u64;
             let headers = &session.req_header().headers;
@@ -134,33 +132,6 @@ pub(super) fn is_health_check(head: &RequestHeader) -> bool {
     matches!(head.method, Method::GET | Method::HEAD)
         && head.raw_path() == HEALTH.as_bytes()
         && !head.headers.contains_key(header::AUTHORIZATION)
-}
-
-/// Reads a body that has to be whole before its targets are known.
-async fn read_document(session: &mut ServerSession, bytes_max: usize) -> Result<Bytes> {
-    let whole = async {
-        if expects_continue(session.req_header()) {
-            session
-                .write_continue_response()
-                .await
-                .map_err(client_gone)?;
-        }
-        let mut document = BytesMut::new();
-        while let Some(chunk) = session
-            .read_request_body()
-            .await
-            .map_err(|error| upload::cut(&error))?
-        {
-            if document.len() + chunk.len() > bytes_max {
-                let message = "Your request was larger than the maximum allowed size.";
-                return Err(Error::new(Kind::BodyTooLarge, message));
-            }
-            document.extend_from_slice(&chunk);
-        }
-        Ok(document.freeze())
-    };
-    let read = pingora::time::timeout(DOCUMENT_TIME_MAX, whole).await;
-    read.unwrap_or_else(|_| Err(Error::new(Kind::RequestTimeout, upload::TOO_SLOW)))
 }
 
 async fn forward(

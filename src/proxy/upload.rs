@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::client::HttpSession;
 use smallvec::SmallVec;
@@ -17,12 +17,16 @@ use smallvec::SmallVec;
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::exchange::{broken, client_gone};
+use crate::proxy::storage;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
 /// Time before a slow sender is measured against the minimum rate.
 const RATE_GRACE: Duration = Duration::from_secs(10);
-pub(super) const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
+/// Longest time in which a body arrives that is read whole: stops a byte now and then from holding a request
+/// for ever.
+const WHOLE_TIME_MAX: Duration = Duration::from_mins(1);
+const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
 
 /// Bytes taken from one client before the others of its worker get their turn. A client whose bytes are always
 /// there would else keep the worker, and the hash busy, for seconds.
@@ -208,6 +212,33 @@ impl ClientBody {
         }
         Ok(())
     }
+}
+
+/// Reads a body that has to be whole before anything is done about it: at most `bytes_max`, within a minute.
+pub async fn read_whole(client: &mut ServerSession, bytes_max: usize) -> Result<Bytes> {
+    let whole = async {
+        if storage::expects_continue(client.req_header()) {
+            client
+                .write_continue_response()
+                .await
+                .map_err(client_gone)?;
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = client
+            .read_request_body()
+            .await
+            .map_err(|error| cut(&error))?
+        {
+            if body.len() + chunk.len() > bytes_max {
+                let message = "Your request was larger than the maximum allowed size.";
+                return Err(Error::new(Kind::BodyTooLarge, message));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    let read = pingora::time::timeout(WHOLE_TIME_MAX, whole).await;
+    read.unwrap_or_else(|_| Err(Error::new(Kind::RequestTimeout, TOO_SLOW)))
 }
 
 /// Sends a body that is already whole.
