@@ -155,7 +155,11 @@ impl Worker {
         loop {
             let wait = self.wake_at().saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(Message::Hint { paths, is_removal }) => self.hear(&paths, is_removal),
+                Ok(Message::Hint { paths, is_removal }) => {
+                    if self.take_hint(&paths, is_removal) {
+                        self.note_change();
+                    }
+                }
                 Ok(Message::WatcherFailed(error)) => {
                     self.fail(&error);
                     self.note_change();
@@ -183,12 +187,6 @@ impl Worker {
             return change.last + self.timing.retry;
         }
         (change.last + self.timing.quiet).min(change.first + self.timing.settle_max)
-    }
-
-    fn hear(&mut self, paths: &[PathBuf], is_removal: bool) {
-        if self.take_hint(paths, is_removal) {
-            self.note_change();
-        }
     }
 
     fn note_change(&mut self) {

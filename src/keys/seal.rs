@@ -85,11 +85,6 @@ impl Aad<'_> {
     }
 }
 
-/// Whether a config value claims to be sealed.
-pub fn is_sealed(text: &str) -> bool {
-    text.starts_with("sealed:")
-}
-
 /// The master keys, as their sealing subkeys. May be empty: then nothing can be sealed or opened.
 #[derive(Default)]
 pub struct MasterRing(Vec<Master>);

@@ -1,10 +1,10 @@
 //! Upstream to client: the response body.
 //!
-//! Three lanes. Between two HTTP/1 connections with nothing to do, bytes are written from the buffer they
-//! were read into (*borrowed*). Otherwise chunks are handed over (*owned*), through a [`BodyStep`] where the
-//! body is tapped or changed (*stepped*). All lanes wait for the client's socket before they read on, so one
-//! stream holds one chunk; all watch for a client that leaves; and none ends a message that the upstream did
-//! not end: a broken upstream body breaks the client's connection.
+//! [`relay`] hands a body on as it is: between two HTTP/1 connections from the buffer that it was read into,
+//! otherwise chunk by chunk. [`next`] gives a chunk to whoever taps it (`ai::deliver`), [`collect`] a whole
+//! document within a limit. Handing on waits for the client's socket before it reads on, so one stream holds one
+//! chunk, and watches for a client that leaves. None ends a message that the upstream did not end: a broken
+//! upstream body breaks the client's connection.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::client::HttpSession;
 
 use crate::error::{Error, Fault, Kind, Result};
-use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::exchange::{Answer, broken, client_gone};
 
 /// Hands the body on as it is; `bytes` counts what was, however it ends.
@@ -85,31 +84,6 @@ pub async fn collect(answer: &mut Answer, idle: Duration, bytes_max: usize) -> R
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// Feeds a step to its end and writes what it hands on.
-pub async fn finish_step(
-    step: &mut dyn BodyStep,
-    end: End,
-    client: &mut ServerSession,
-) -> Result<u64> {
-    let mut out = Chunks::new();
-    step.finish(end, &mut out)?;
-    write_all(out, client).await
-}
-
-pub async fn write_all(chunks: Chunks, client: &mut ServerSession) -> Result<u64> {
-    let mut bytes = 0;
-    for chunk in chunks {
-        if !chunk.is_empty() {
-            bytes += chunk.len() as u64;
-            client
-                .write_response_body(chunk, false)
-                .await
-                .map_err(|error| client_gone(&error))?;
-        }
-    }
-    Ok(bytes)
 }
 
 fn truncated(error: &pingora::Error) -> Error {
