@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::client::HttpSession;
 use pingora::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 use crate::policy::route::Resource;
 use crate::proxy::dial::{Dialer, Link};
+use crate::proxy::service;
 use crate::proxy::upload::{self, ClientBody, Sent};
 use crate::telemetry::labels::RetryOutcome;
 
@@ -28,7 +30,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Pooled connections found dead before we give up.
 const STALE_MAX: u32 = 4;
 /// Informational heads swallowed in one exchange. Stops a server that sends nothing else.
-const INFORMATIONAL_MAX: u32 = 8;
+pub(super) const INFORMATIONAL_MAX: u32 = 8;
 /// After a failed write: how long to look for an answer that was sent before the connection broke.
 const LATE_ANSWER: Duration = Duration::from_secs(1);
 
@@ -111,7 +113,7 @@ pub async fn exchange(
         };
         match attempt(&mut link, client.as_deref_mut(), &mut outgoing).await {
             Ok(early) => {
-                break Ok(Answer {
+                break check_framing(&link).map(|()| Answer {
                     link,
                     attempts,
                     early,
@@ -209,8 +211,16 @@ async fn attempt(
     if let Err(error) = link.session.finish_request_body().await {
         return late_answer(link, broken(&error)).await;
     }
-    link.session.set_read_timeout(Some(outgoing.first_byte));
-    read_head(link, client).await.map(|()| false)
+    // For the whole head, not for each read of it: a byte now and then must not hold the request.
+    let head = timeout(outgoing.first_byte, read_head(link, client)).await;
+    // Silence is no sign of a connection that was closed: asking again would only double the wait.
+    head.unwrap_or_else(|elapsed| Err(Failure::Final(silent(&elapsed))))?;
+    Ok(false)
+}
+
+fn silent(detail: &dyn std::fmt::Display) -> Error {
+    let message = "The resource did not answer in time.";
+    Error::new(Kind::UpstreamTimeout, message).with_detail(detail)
 }
 
 /// Waits for the head of the answer; the client leaving ends the wait.
@@ -233,10 +243,36 @@ async fn read_head(link: &mut Link, mut client: Option<&mut ServerSession>) -> R
         }
         informational += 1;
     }
-    Err(Failure::Final(Error::new(
-        Kind::UpstreamBroken,
-        "The resource sent no final answer.",
-    )))
+    Err(Failure::Final(endless()))
+}
+
+/// Of a server that sends interim heads and nothing else.
+pub(super) fn endless() -> Error {
+    let message = "The resource sent no final answer.";
+    Error::new(Kind::UpstreamBroken, message)
+}
+
+/// Refuses an answer whose end two readers could see in different places (RFC 9112, section 6.3): Pingora would
+/// take it, and use the connection again.
+fn check_framing(link: &Link) -> Result<()> {
+    let (HttpSession::H1(session), Some(head)) = (&*link.session, link.session.response_header())
+    else {
+        return Ok(());
+    };
+    let mut encodings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(encoding) = encodings.next() else {
+        return Ok(());
+    };
+    let is_chunked =
+        encodings.next().is_none() && encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if !is_chunked
+        || head.version == Version::HTTP_10
+        || service::has_length(&session.get_headers_raw_bytes())
+    {
+        let message = "The resource sent an invalid answer.";
+        return Err(Error::new(Kind::UpstreamBroken, message).with_detail("ambiguous framing"));
+    }
+    Ok(())
 }
 
 /// Ends when the client leaves; what it may still send is read and dropped.
@@ -280,12 +316,10 @@ pub(super) fn is_final(link: &Link) -> bool {
 pub(super) fn broken(error: &pingora::Error) -> Error {
     use pingora::ErrorType as E;
     let kind = error.etype();
-    let (kind, message) = if matches!(kind, E::ReadTimedout | E::WriteTimedout) {
-        (
-            Kind::UpstreamTimeout,
-            "The resource did not answer in time.",
-        )
-    } else if matches!(kind, E::InvalidHTTPHeader | E::H2Error | E::InvalidH2) {
+    if matches!(kind, E::ReadTimedout | E::WriteTimedout) {
+        return silent(error);
+    }
+    let (kind, message) = if matches!(kind, E::InvalidHTTPHeader | E::H2Error | E::InvalidH2) {
         (Kind::UpstreamBroken, "The resource sent an invalid answer.")
     } else {
         (

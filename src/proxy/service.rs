@@ -388,17 +388,19 @@ fn check_framing(session: &ServerSession, headers: &HeaderMap) -> Result<()> {
     if !headers.contains_key(header::TRANSFER_ENCODING) {
         return Ok(());
     }
-    let raw = session.to_h1_raw();
-    let both = raw
-        .split(|byte| *byte == b'\n')
-        .any(|line| line.len() > 14 && line[..14].eq_ignore_ascii_case(b"content-length"));
-    if both {
+    if has_length(&session.to_h1_raw()) {
         return Err(Error::new(
             Kind::InvalidRequest,
             "Content-Length and Transfer-Encoding cannot be used together.",
         ));
     }
     Ok(())
+}
+
+/// Whether a head, as it came, has a Content-Length: Pingora drops it where there is a Transfer-Encoding.
+pub(super) fn has_length(raw: &[u8]) -> bool {
+    raw.split(|byte| *byte == b'\n')
+        .any(|line| line.len() > 14 && line[..14].eq_ignore_ascii_case(b"content-length"))
 }
 
 /// The host that the client named, with its port.

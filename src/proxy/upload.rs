@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
-use crate::proxy::exchange::{broken, client_gone};
+use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, client_gone, endless};
 use crate::proxy::storage;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
@@ -261,6 +261,7 @@ pub async fn pump(
     let mut out = std::mem::take(&mut body.primed);
     send_released(upstream, body, &mut out).await?;
     let mut turn_ends = body.bytes_in + TURN_BYTES;
+    let mut informational = 0;
     while !body.ended {
         if body.bytes_in >= turn_ends {
             turn_ends = body.bytes_in + TURN_BYTES;
@@ -272,6 +273,10 @@ pub async fn pump(
                 answered.map_err(|error| Failure::Upstream(broken(&error)))?;
                 if upstream.response_header().is_some_and(|head| !head.status.is_informational()) {
                     return Ok(if body.is_released() { Sent::Whole } else { Sent::Answered });
+                }
+                informational += 1;
+                if informational > INFORMATIONAL_MAX {
+                    return Err(Failure::Upstream(endless()));
                 }
                 continue;
             }

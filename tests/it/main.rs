@@ -31,3 +31,5 @@ mod object_store;
 mod reload;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod upstream_faults;

@@ -53,6 +53,8 @@ pub(crate) enum Step {
     Write(Vec<u8>),
     /// Writes the same bytes until the other side hangs up.
     Flood(Vec<u8>),
+    /// Writes byte by byte, with a pause after each.
+    Drip(Vec<u8>, Duration),
     Pause(Duration),
     /// Waits for a word from the test.
     Wait(Arc<Notify>),
@@ -255,6 +257,15 @@ impl Connection {
                     }
                 }
                 false
+            }
+            Step::Drip(bytes, pause) => {
+                for byte in bytes {
+                    if self.stream.write_all(&[byte]).await.is_err() {
+                        return false;
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                true
             }
             Step::Pause(time) => {
                 tokio::time::sleep(time).await;

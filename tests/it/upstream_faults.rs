@@ -1,0 +1,677 @@
+//! Every way in which an upstream breaks HTTP, on every path that reads one: what the client sees, that the
+//! connection is not used again, what is counted, and that the place of the request is free afterwards. Tests
+//! U1 to U4 of the reliability bar, as one table.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::support::origin::{Origin, Step};
+use crate::support::raw::{Raw, Response};
+use crate::support::server::{AI_TOKEN, Server, Setup};
+
+/// Fewer than there are faults: were a place lost with each, the requests between them would be refused.
+const REPOSITORY: &str = "limits = { concurrent = 3 }";
+const TIMEOUTS: &str = r#"connect = "1s", first_byte = "1s", idle = "1s""#;
+/// How long a request may take to be counted after its answer.
+const SETTLED_MAX: Duration = Duration::from_secs(5);
+
+/// A way to ask, with a whole answer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Get,
+    Chat,
+    Stream,
+}
+
+impl Lane {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Get => "application/octet-stream",
+            Self::Chat => "application/json",
+            Self::Stream => "text/event-stream",
+        }
+    }
+
+    fn body(self) -> &'static str {
+        match self {
+            Self::Get => "sixteen bytes of an object, and more",
+            Self::Chat => {
+                r#"{"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}"#
+            }
+            Self::Stream => {
+                "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n"
+            }
+        }
+    }
+
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Get => "origin",
+            Self::Chat | Self::Stream => "model",
+        }
+    }
+
+    async fn ask(self, server: &Server) -> Option<Response> {
+        let mut client = match self {
+            Self::Get => server.client().await,
+            Self::Chat | Self::Stream => Raw::connect(server.ai).await,
+        };
+        let stream = self == Self::Stream;
+        let body = format!(r#"{{"model":"tiny","stream":{stream},"messages":[]}}"#);
+        let (host, length) = (server.ai, body.len());
+        client
+            .send(match self {
+                Self::Get => server.request("GET", "k").head(),
+                Self::Chat | Self::Stream => format!(
+                    "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {AI_TOKEN}\r\n\
+                     Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+                ),
+            })
+            .await;
+        client.try_response().await
+    }
+
+    /// An error in the words of the client's protocol.
+    fn is_error(self, answer: &Response) -> bool {
+        let told = match self {
+            Self::Get => !answer.code().is_empty(),
+            Self::Chat | Self::Stream => answer.text().contains("\"error\""),
+        };
+        matches!(answer.status, 500 | 502..=504) && answer.complete && told
+    }
+}
+
+/// What a client has to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sees {
+    /// An error, whole.
+    Error,
+    /// The start of the answer, then a broken connection.
+    Cut,
+    /// The answer, whole.
+    Whole,
+    /// As much as the upstream said there would be: nobody can tell that it was wrong.
+    AsDeclared,
+}
+
+/// May a later request go over the same upstream connection?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Afterwards {
+    Closed,
+    /// The message was whole: both are right.
+    Either,
+}
+
+struct Fault {
+    what: &'static str,
+    steps: fn(Lane) -> Vec<Step>,
+    sees: Sees,
+    afterwards: Afterwards,
+    /// `reason` of the error that is counted.
+    reason: Option<&'static str>,
+}
+
+fn text(text: impl AsRef<str>) -> Step {
+    Step::Write(text.as_ref().as_bytes().to_vec())
+}
+
+/// A head with `fields` for its framing.
+fn head(lane: Lane, fields: &str) -> String {
+    let kind = lane.kind();
+    format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nETag: \"e\"\r\n{fields}\r\n")
+}
+
+fn sized(lane: Lane, length: usize) -> String {
+    head(lane, &format!("Content-Length: {length}\r\n"))
+}
+
+fn chunked(lane: Lane, chunks: &str) -> String {
+    head(lane, "Transfer-Encoding: chunked\r\n") + chunks
+}
+
+fn half(lane: Lane) -> &'static str {
+    &lane.body()[..lane.body().len() / 2]
+}
+
+fn chunk(body: &str) -> String {
+    format!("{:x}\r\n{body}\r\n", body.len())
+}
+
+/// The whole answer.
+fn clean(lane: Lane) -> Vec<Step> {
+    let body = lane.body();
+    vec![Step::ReadBody, text(sized(lane, body.len()) + body)]
+}
+
+fn then(steps: Vec<Step>, last: Step) -> Vec<Step> {
+    [vec![Step::ReadBody], steps, vec![last]].concat()
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        what: "accepts and closes",
+        steps: |_| vec![Step::Close],
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("reset"),
+    },
+    Fault {
+        what: "accepts and resets",
+        steps: |_| vec![Step::Reset],
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("reset"),
+    },
+    Fault {
+        what: "reads the request and closes",
+        steps: |_| then(vec![], Step::Close),
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("reset"),
+    },
+    Fault {
+        what: "says nothing",
+        steps: |_| then(vec![], Step::Stall),
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("timeout_first_byte"),
+    },
+    Fault {
+        what: "sends its head one byte at a time, for ever",
+        steps: |lane| {
+            let head = head(lane, &"X-Slow: of these\r\n".repeat(1000));
+            then(
+                vec![Step::Drip(head.into_bytes(), Duration::from_millis(100))],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("timeout_first_byte"),
+    },
+    Fault {
+        what: "breaks off within its head",
+        steps: |_| then(vec![text("HTTP/1.1 200 OK\r\nContent-")], Step::Close),
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("reset"),
+    },
+    Fault {
+        what: "speaks another protocol",
+        steps: |_| then(vec![text("SSH-2.0-OpenSSH_9.9\r\n\r\n")], Step::Stall),
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "sends a TLS alert",
+        steps: |_| {
+            let alert = Step::Write(b"\x15\x03\x03\x00\x02\x02\x28".to_vec());
+            then(vec![alert], Step::Close)
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "sends interim answers without end",
+        steps: |_| {
+            let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+            then(vec![], Step::Flood(interim))
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "switches protocols unasked",
+        steps: |_| {
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nbytes";
+            then(vec![text(switch)], Step::Close)
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "sends headers without end",
+        steps: |lane| {
+            then(
+                vec![text(head(lane, &"X: y\r\n".repeat(100_000)))],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "sends one header without end",
+        steps: |lane| {
+            then(
+                vec![text(head(lane, &format!("X: {}\r\n", "y".repeat(4 << 20))))],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "says two lengths",
+        steps: |lane| {
+            let head = head(lane, "Content-Length: 3\r\nContent-Length: 4\r\n");
+            then(vec![text(head + "body")], Step::Stall)
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "says a length that is no number",
+        steps: |lane| {
+            then(
+                vec![text(head(lane, "Content-Length: 0x4\r\n") + "body")],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "says the same length twice",
+        steps: |lane| {
+            let length = format!("Content-Length: {}\r\n", lane.body().len());
+            then(vec![], text(head(lane, &length.repeat(2)) + lane.body()))
+        },
+        sees: Sees::Whole,
+        afterwards: Afterwards::Either,
+        reason: None,
+    },
+    Fault {
+        what: "closes before its length",
+        steps: |lane| {
+            then(
+                vec![text(sized(lane, lane.body().len()) + half(lane))],
+                Step::Close,
+            )
+        },
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "resets before its length",
+        steps: |lane| {
+            then(
+                vec![text(sized(lane, lane.body().len()) + half(lane))],
+                Step::Reset,
+            )
+        },
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "stalls before its length",
+        steps: |lane| {
+            then(
+                vec![text(sized(lane, lane.body().len()) + half(lane))],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("timeout_idle"),
+    },
+    Fault {
+        what: "says a length and sends nothing",
+        steps: |lane| then(vec![text(sized(lane, lane.body().len()))], Step::Close),
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "sends more than its length",
+        steps: |lane| then(vec![], text(sized(lane, half(lane).len()) + lane.body())),
+        sees: Sees::AsDeclared,
+        afterwards: Afterwards::Closed,
+        reason: None,
+    },
+    Fault {
+        what: "sends its body slowly",
+        steps: |lane| {
+            let (first, last) = lane.body().split_at(lane.body().len() - 9);
+            let slow = Step::Drip(last.as_bytes().to_vec(), Duration::from_millis(200));
+            then(vec![text(sized(lane, lane.body().len()) + first)], slow)
+        },
+        sees: Sees::Whole,
+        afterwards: Afterwards::Either,
+        reason: None,
+    },
+    Fault {
+        what: "closes without the last chunk",
+        steps: |lane| then(vec![text(chunked(lane, &chunk(half(lane))))], Step::Close),
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "closes within a chunk",
+        steps: |lane| {
+            then(
+                vec![text(chunked(lane, "ff\r\n") + half(lane))],
+                Step::Close,
+            )
+        },
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "resets between chunks",
+        steps: |lane| then(vec![text(chunked(lane, &chunk(half(lane))))], Step::Reset),
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "stalls between chunks",
+        steps: |lane| then(vec![text(chunked(lane, &chunk(half(lane))))], Step::Stall),
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("timeout_idle"),
+    },
+    Fault {
+        what: "sends a chunk size that is no number",
+        steps: |lane| {
+            then(
+                vec![text(chunked(
+                    lane,
+                    &(chunk(half(lane)) + "zz\r\nxx\r\n0\r\n\r\n"),
+                ))],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "sends a chunk size that wraps",
+        steps: |lane| {
+            let wraps = "10000000000000001\r\nx\r\n0\r\n\r\n";
+            then(
+                vec![text(chunked(lane, &(chunk(half(lane)) + wraps)))],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "sends a chunk longer than its size",
+        steps: |lane| {
+            let longer = "2\r\nabcdef\r\n0\r\n\r\n";
+            then(
+                vec![text(chunked(lane, &(chunk(half(lane)) + longer)))],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "sends more after the last chunk",
+        steps: |lane| {
+            let more = "0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+            then(vec![], text(chunked(lane, &(chunk(lane.body()) + more))))
+        },
+        sees: Sees::Whole,
+        afterwards: Afterwards::Closed,
+        reason: None,
+    },
+    Fault {
+        what: "sends trailers",
+        steps: |lane| {
+            let trailers = "0\r\nx-amz-checksum-crc32: AAAAAA==\r\n\r\n";
+            then(
+                vec![],
+                text(chunked(lane, &(chunk(lane.body()) + trailers))),
+            )
+        },
+        sees: Sees::Whole,
+        afterwards: Afterwards::Either,
+        reason: None,
+    },
+    Fault {
+        what: "says both a length and chunks",
+        steps: |lane| {
+            let head = head(lane, "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n");
+            then(vec![], text(head + &chunk(lane.body()) + "0\r\n\r\n"))
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "encodes in a way that it was not asked for",
+        steps: |lane| {
+            then(
+                vec![text(head(lane, "Transfer-Encoding: gzip\r\n") + "\x1f")],
+                Step::Stall,
+            )
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+    Fault {
+        what: "says no length and resets",
+        steps: |lane| then(vec![text(head(lane, "") + half(lane))], Step::Reset),
+        sees: Sees::Cut,
+        afterwards: Afterwards::Closed,
+        reason: Some("truncated"),
+    },
+    Fault {
+        what: "speaks HTTP/1.0 and ends with its connection",
+        steps: |lane| {
+            let head = head(lane, "").replace("HTTP/1.1", "HTTP/1.0");
+            then(vec![text(head + lane.body())], Step::Close)
+        },
+        sees: Sees::Whole,
+        afterwards: Afterwards::Closed,
+        reason: None,
+    },
+    Fault {
+        what: "speaks HTTP/1.0 with chunks",
+        steps: |lane| {
+            let text10 = chunked(lane, &chunk(lane.body())).replace("HTTP/1.1", "HTTP/1.0");
+            then(vec![text(text10 + "0\r\n\r\n")], Step::Close)
+        },
+        sees: Sees::Error,
+        afterwards: Afterwards::Closed,
+        reason: Some("bad_response"),
+    },
+];
+
+/// An origin whose next answer the test chooses.
+struct Scripted {
+    origin: Origin,
+    server: Server,
+    next: Arc<Mutex<Vec<Step>>>,
+    lane: Lane,
+}
+
+impl Scripted {
+    async fn start(lane: Lane) -> Self {
+        let next = Arc::new(Mutex::new(Vec::new()));
+        let script = Arc::clone(&next);
+        let origin = Origin::start(move |_, _| script.lock().clone()).await;
+        let server = Server::start(&Setup {
+            storage: Some(origin.address),
+            ai: Some(origin.address),
+            timeouts: TIMEOUTS,
+            repository: REPOSITORY,
+            ..Setup::default()
+        })
+        .await;
+        Self {
+            origin,
+            server,
+            next,
+            lane,
+        }
+    }
+
+    async fn ask(&self, steps: Vec<Step>) -> Option<Response> {
+        *self.next.lock() = steps;
+        self.lane.ask(&self.server).await
+    }
+
+    /// The connection that the last request came over.
+    fn connection(&self) -> usize {
+        self.origin
+            .requests()
+            .last()
+            .map_or(0, |last| last.connection)
+    }
+
+    async fn count(&self, reason: &str) -> u64 {
+        let resource = self.lane.resource();
+        let series = format!(
+            r#"aqueduct_upstream_errors_total{{reason="{reason}",resource="{resource}"}} "#
+        );
+        let text = self.server.admin("GET", "/metrics", "").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.map_or(0, |line| line.parse().unwrap())
+    }
+
+    /// Waits until an error of this reason is counted, and all places are free again.
+    async fn settled(&self, what: &str, reason: Option<(&str, u64)>) -> Result<(), String> {
+        let started = Instant::now();
+        let proto = match self.lane {
+            Lane::Get => "s3",
+            Lane::Chat | Lane::Stream => "ai",
+        };
+        let free = format!("aqueduct_inflight_requests{{proto=\"{proto}\"}} 0");
+        loop {
+            let text = self.server.admin("GET", "/metrics", "").await.text();
+            let counted = match reason {
+                Some((reason, before)) => self.count(reason).await == before + 1,
+                None => true,
+            };
+            if counted && text.contains(&free) {
+                return Ok(());
+            }
+            if started.elapsed() < SETTLED_MAX {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            let errors: Vec<&str> = text
+                .lines()
+                .filter(|line| line.contains("upstream_errors_total{") || line.contains("inflight"))
+                .collect();
+            let lane = self.lane;
+            return Err(format!(
+                "{lane:?}: an upstream that {what} is not counted as {reason:?}: {errors:#?}"
+            ));
+        }
+    }
+
+    fn check(&self, fault: &Fault, answer: Option<&Response>) -> Result<(), String> {
+        let lane = self.lane;
+        let says = |wrong: &str| {
+            format!(
+                "{lane:?}: an upstream that {}: {wrong}: {answer:?}",
+                fault.what
+            )
+        };
+        let Some(answer) = answer else {
+            return match fault.sees {
+                Sees::Cut => Ok(()),
+                Sees::Error | Sees::Whole | Sees::AsDeclared => Err(says("no answer")),
+            };
+        };
+        let whole = answer.status == 200 && answer.complete;
+        let right = match fault.sees {
+            Sees::Error => lane.is_error(answer),
+            // What was not begun can still be told as an error.
+            Sees::Cut => lane.is_error(answer) || (!answer.complete && is_start(lane, answer)),
+            Sees::Whole => whole && answer.text() == lane.body(),
+            // Half a stream is known for it: it has no end.
+            Sees::AsDeclared if lane == Lane::Stream => !answer.complete || lane.is_error(answer),
+            Sees::AsDeclared => whole && answer.text() == half(lane),
+        };
+        if right {
+            Ok(())
+        } else {
+            Err(says("seen wrongly"))
+        }
+    }
+}
+
+/// The start of the right answer; a stream may have an event behind it that tells of the error.
+fn is_start(lane: Lane, answer: &Response) -> bool {
+    let text = answer.text();
+    let told = text.contains("\"error\"") && !text.contains("[DONE]");
+    lane.body().starts_with(&text) || (lane == Lane::Stream && told)
+}
+
+async fn every_fault(lane: Lane) {
+    let run = Scripted::start(lane).await;
+    let mut wrong = Vec::new();
+    for fault in FAULTS {
+        wrong.extend(one_fault(&run, fault).await.err());
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+async fn one_fault(run: &Scripted, fault: &Fault) -> Result<(), String> {
+    let (lane, what) = (run.lane, fault.what);
+    let before = match fault.reason {
+        Some(reason) => Some((reason, run.count(reason).await)),
+        None => None,
+    };
+    let answer = run.ask((fault.steps)(lane)).await;
+    let at = run.connection();
+    run.check(fault, answer.as_ref())?;
+    // A stream without its end is an error, whatever its framing says.
+    let reason = match fault.sees {
+        Sees::AsDeclared if lane == Lane::Stream => None,
+        Sees::Error | Sees::Cut | Sees::Whole | Sees::AsDeclared => before,
+    };
+    run.settled(what, reason).await?;
+    let after = run.ask(clean(lane)).await;
+    if after.as_ref().map(Response::text).as_deref() != Some(lane.body()) {
+        return Err(format!(
+            "{lane:?}: after an upstream that {what}: {after:?}"
+        ));
+    }
+    if fault.afterwards == Afterwards::Closed && run.connection() == at {
+        return Err(format!(
+            "{lane:?}: the connection of an upstream that {what} was used again"
+        ));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn downloads_survive_every_fault() {
+    every_fault(Lane::Get).await;
+}
+
+#[tokio::test]
+async fn completions_survive_every_fault() {
+    every_fault(Lane::Chat).await;
+}
+
+#[tokio::test]
+async fn streams_survive_every_fault() {
+    every_fault(Lane::Stream).await;
+}
