@@ -67,6 +67,8 @@ pub enum Kind {
     BucketNotFound,
     /// A bucket to be made is there already, and the client's own.
     BucketExists,
+    /// A bucket was to be made in a place where none is made.
+    LocationRefused,
     ObjectNotFound,
     UploadNotFound,
     ModelNotFound,

@@ -20,11 +20,13 @@ use crate::error::{Error, Kind, Result};
 use crate::keys::Key;
 use crate::message::reply::Reply;
 use crate::policy::authorize::{self, Permit};
-use crate::policy::route::{Bucket, Repository, StorageEndpoint};
+use crate::policy::route::{Bucket, CreatedBuckets, Repository, Resource, StorageEndpoint};
 use crate::storage::s3::auth::{self, Payload};
-use crate::storage::s3::downstream::{self, ListedBucket};
+use crate::storage::s3::buckets::{self, CreatedPage, ListedBucket, Page};
+use crate::storage::s3::downstream;
 use crate::storage::s3::route::{self, Op, S3Request, WholeOp};
-use crate::storage::s3::{Arrival, upstream};
+use crate::storage::s3::upstream::{self, UpstreamRequest};
+use crate::storage::s3::{Arrival, names};
 
 /// A request whose sender is known.
 pub struct Identified {
@@ -48,6 +50,15 @@ pub struct Permitted {
 pub enum Plan {
     Reply(Box<Reply>),
     Forward(Box<Hop>),
+    /// Our buckets, and those that clients created at a resource.
+    ListBuckets(Box<Listing>),
+}
+
+/// A listing of buckets that has to ask the resource which ones clients created.
+pub struct Listing {
+    page: Page,
+    key: Arc<Key>,
+    repository: Arc<Repository>,
 }
 
 /// One request towards one resource.
@@ -97,7 +108,9 @@ pub fn permit(key: Arc<Key>, repository: Arc<Repository>, op: WholeOp) -> Result
         return Err(Error::new(Kind::BucketExists, message));
     }
     let permit = authorize::authorize(&key, op.demands())?;
-    if matches!(request.op(), Op::CreateBucket | Op::DeleteBucket) {
+    if matches!(request.op(), Op::CreateBucket | Op::DeleteBucket)
+        && (endpoint.created_buckets.is_none() || is_configured(endpoint, request.bucket()))
+    {
         return Err(Error::new(
             Kind::AccessDenied,
             "Buckets of this repository are made in its config.",
@@ -106,7 +119,16 @@ pub fn permit(key: Arc<Key>, repository: Arc<Repository>, op: WholeOp) -> Result
     let target = request
         .bucket()
         .map(|name| bucket(endpoint, name))
-        .transpose()?;
+        .transpose()
+        // A name that S3 takes for a new bucket may be too long behind the prefix.
+        .map_err(|error| {
+            let creates = request.op() == Op::CreateBucket;
+            if creates {
+                names::invalid_bucket()
+            } else {
+                error
+            }
+        })?;
     let source = request
         .source()
         .map(|source| bucket(endpoint, &source.bucket))
@@ -132,9 +154,11 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
         ..
     } = permitted;
     let Some(bucket) = target else {
-        return list_buckets(&op, &key, &repository).map(|reply| Plan::Reply(Box::new(reply)));
+        return list_buckets(&op, key, repository);
     };
-    if op.request().op() == Op::GetBucketLocation {
+    let endpoint = storage(&repository)?;
+    if op.request().op() == Op::GetBucketLocation && is_configured(endpoint, op.request().bucket())
+    {
         let region = bucket.resource.s3().map_or("", |account| &account.region);
         return Ok(Plan::Reply(Box::new(xml(downstream::location(region)))));
     }
@@ -145,7 +169,7 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
             "A copy between buckets on two different resources is not implemented.",
         ));
     }
-    let object_bytes_max = storage(&repository)?.object_bytes_max;
+    let object_bytes_max = endpoint.object_bytes_max;
     Ok(Plan::Forward(Box::new(Hop {
         op,
         bucket,
@@ -154,18 +178,71 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
     })))
 }
 
-fn list_buckets(op: &WholeOp, key: &Key, repository: &Repository) -> Result<Reply> {
-    let endpoint = storage(repository)?;
-    let visible = endpoint
-        .buckets
-        .iter()
-        .filter(|bucket| authorize::may_see(key, &bucket.exposed));
-    let listed = visible.map(|bucket| ListedBucket {
-        name: &bucket.exposed,
-        created_at: bucket.created_at,
-        region: bucket.resource.s3().map_or("", |account| &account.region),
-    });
-    downstream::list_buckets(op.request(), &repository.name, listed).map(xml)
+fn list_buckets(op: &WholeOp, key: Arc<Key>, repository: Arc<Repository>) -> Result<Plan> {
+    let listing = Listing {
+        page: Page::of(op.request())?,
+        key,
+        repository,
+    };
+    if listing.created().is_some() {
+        return Ok(Plan::ListBuckets(Box::new(listing)));
+    }
+    let reply = listing.reply(None)?;
+    Ok(Plan::Reply(Box::new(reply)))
+}
+
+impl Listing {
+    /// Where to ask, if anything there could be shown.
+    fn created(&self) -> Option<&CreatedBuckets> {
+        let endpoint = self.repository.storage.as_ref()?;
+        let created = endpoint.created_buckets.as_ref()?;
+        let region = created.resource.s3().map_or("", |account| &account.region);
+        let names = &self.key.allow_buckets;
+        let confined =
+            !names.is_empty() && names.iter().all(|name| endpoint.by_name.contains_key(name));
+        (self.page.wants_region(region) && !confined).then_some(created)
+    }
+
+    /// What is asked, and of whom.
+    pub fn request(&self) -> Result<(&Arc<Resource>, UpstreamRequest)> {
+        let created = self
+            .created()
+            .ok_or_else(|| Error::internal("a listing without a resource"))?;
+        Ok((
+            &created.resource,
+            buckets::encode_listing(&self.page, created)?,
+        ))
+    }
+
+    /// The answer, with the resource's list.
+    pub fn answer(&self, document: &[u8]) -> Result<Reply> {
+        let created = self
+            .created()
+            .map(|created| buckets::decode_listing(document, created))
+            .transpose()?;
+        self.reply(created.as_ref())
+    }
+
+    fn reply(&self, created: Option<&CreatedPage>) -> Result<Reply> {
+        let endpoint = storage(&self.repository)?;
+        let visible = endpoint
+            .buckets
+            .iter()
+            .filter(|bucket| authorize::may_see(&self.key, &bucket.exposed));
+        let listed = visible.map(|bucket| ListedBucket {
+            name: &bucket.exposed,
+            created_at: bucket.created_at,
+            region: bucket.resource.s3().map_or("", |account| &account.region),
+        });
+        // A configured name hides a created one, here as everywhere.
+        let may_see = |name: &str| {
+            !is_configured(endpoint, Some(name)) && authorize::may_see(&self.key, name)
+        };
+        let owner = &self.repository.name;
+        Ok(xml(buckets::list(
+            owner, &self.page, listed, created, may_see,
+        )))
+    }
 }
 
 fn xml(body: Bytes) -> Reply {
@@ -180,10 +257,22 @@ fn storage(repository: &Repository) -> Result<&StorageEndpoint> {
         .ok_or_else(|| Error::internal("a storage key without a storage endpoint"))
 }
 
+fn is_configured(endpoint: &StorageEndpoint, name: Option<&str>) -> bool {
+    name.is_some_and(|name| endpoint.by_name.contains_key(name))
+}
+
+/// The bucket of the config, or else the one that clients created, if they could have.
 fn bucket(endpoint: &StorageEndpoint, name: &str) -> Result<Arc<Bucket>> {
-    endpoint
-        .by_name
-        .get(name)
-        .map(Arc::clone)
-        .ok_or_else(|| Error::new(Kind::BucketNotFound, "The specified bucket does not exist"))
+    if let Some(bucket) = endpoint.by_name.get(name) {
+        return Ok(Arc::clone(bucket));
+    }
+    let created = endpoint.created_buckets.as_ref().filter(|created| {
+        names::check_new_bucket(name).is_ok()
+            && created.bucket_prefix.len() + name.len() <= names::NEW_BUCKET_BYTES_MAX
+    });
+    let Some(created) = created else {
+        let message = "The specified bucket does not exist";
+        return Err(Error::new(Kind::BucketNotFound, message));
+    };
+    Ok(Arc::new(created.bucket(name)))
 }

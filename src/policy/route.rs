@@ -46,9 +46,23 @@ pub struct StorageEndpoint {
 /// Lends a resource's endpoint and credential to bucket names that match no entry.
 #[derive(Debug)]
 pub struct CreatedBuckets {
+    /// Addressed by path: its host stands for all of its buckets.
     pub resource: Arc<Resource>,
     /// Put before the client's bucket name; no other repository uses it or an extension of it.
     pub bucket_prefix: Box<str>,
+}
+
+impl CreatedBuckets {
+    /// The bucket of this name, whether it exists or not: that the store knows.
+    pub fn bucket(&self, name: &str) -> Bucket {
+        Bucket {
+            exposed: name.into(),
+            upstream: [&*self.bucket_prefix, name].concat().into(),
+            prefix: "".into(),
+            created_at: Timestamp::UNIX_EPOCH,
+            resource: Arc::clone(&self.resource),
+        }
+    }
 }
 
 /// Whether a client may leave its payload out of the signature.
@@ -67,6 +81,7 @@ pub struct Bucket {
     pub upstream: Box<str>,
     /// Put before every upstream key; empty, or ends where the config says (usually with `/`).
     pub prefix: Box<str>,
+    /// As listings show it; of buckets that clients created the store knows better.
     pub created_at: Timestamp,
     pub resource: Arc<Resource>,
 }

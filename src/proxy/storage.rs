@@ -11,7 +11,7 @@ use pingora::protocols::http::ServerSession;
 use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
 use crate::message::reply::Reply;
-use crate::pipeline::{self, Hop, Identified, Plan};
+use crate::pipeline::{self, Hop, Identified, Listing, Plan};
 use crate::policy::route::S3Account;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
@@ -20,6 +20,7 @@ use crate::proxy::upload::{self, ClientBody};
 use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
+use crate::storage::s3::buckets::LISTING_BYTES_MAX;
 use crate::storage::s3::downstream::{self, ReplyBody, ReplyHeaders};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route::{self, RequestBody};
@@ -105,6 +106,9 @@ async fn run(
     match pipeline::plan(permitted)? {
         Plan::Reply(reply) => send(session, arrived, record, *reply).await,
         Plan::Forward(hop) => forward(engine, session, arrived, record, &hop, payload).await,
+        Plan::ListBuckets(listing) => {
+            Box::pin(list_buckets(engine, session, arrived, record, &listing)).await
+        }
     }
 }
 
@@ -204,6 +208,42 @@ async fn forward(
     let answer = answer.map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
     deliver(engine, session, arrived, record, hop, answer).await
+}
+
+/// Asks the resource which buckets clients created, and answers with them and ours.
+async fn list_buckets(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    listing: &Listing,
+) -> Result<()> {
+    let (resource, request) = listing.request()?;
+    record.sending(resource);
+    let account = resource
+        .s3()
+        .ok_or_else(|| Error::internal("not an S3 resource"))?;
+    let sending = Outgoing {
+        resource,
+        head: &|| signed(&request, account, arrived),
+        body: Body::None,
+        idempotent: true,
+        first_byte: resource.timeouts.first_byte,
+    };
+    let answer = exchange(&engine.dialer, Some(session), sending).await;
+    let mut answer = answer.map_err(|failed| record.gave_up(failed))?;
+    record.answered(&answer);
+    let document = relay::collect(&mut answer, resource.timeouts.idle, LISTING_BYTES_MAX).await?;
+    let status = answer.head()?.status;
+    let reply = if status == StatusCode::OK {
+        listing.answer(&document)?
+    } else {
+        let failure = Failure::decode(status, answer.headers()?, &document, None);
+        record.failed(failure.kind, &failure.code);
+        failure_reply(&failure, &path(session), &arrived.id)
+    };
+    engine.dialer.release(answer.link).await;
+    send(session, arrived, record, reply).await
 }
 
 /// Hands an answer to the client, translated where it must be.

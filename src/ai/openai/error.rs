@@ -51,6 +51,7 @@ pub fn answer(kind: Kind) -> Answer {
 
         Kind::InvalidRequest
         | Kind::InvalidBucketName
+        | Kind::LocationRefused
         | Kind::KeyTooLong
         | Kind::InvalidDigest
         | Kind::DigestMismatch

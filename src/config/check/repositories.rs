@@ -300,8 +300,6 @@ fn created_buckets<'s>(
                 continue;
             }
         };
-        let message = "creating buckets is not served by this version";
-        cx.warn(document, "W010", default.span(), message);
         let text = prefix.get_ref();
         if text.len() > 40 || !is_bucket_name(&format!("{text}aaa")) {
             let message = format!("`{text}` cannot start a bucket name");
@@ -352,13 +350,12 @@ fn shared_prefix(cx: &mut Cx<'_>, owner: &Owner<'_>, other: &Owner<'_>) {
     *problem = problem.clone().with_related(place, "the other one");
 }
 
-/// A bucket of another repository that a client could reach by naming it.
+/// A configured bucket that a client could reach by naming it, whatever its entry says of it.
 fn lent_bucket(cx: &mut Cx<'_>, owner: &Owner<'_>, placed: &Placed<'_>) {
     let Some(bucket) = placed.resource.bucket() else {
         return;
     };
-    if placed.repository == owner.at.written.name.get_ref()
-        || endpoint_of(placed.resource) != owner.endpoint
+    if endpoint_of(placed.resource) != owner.endpoint
         || !bucket
             .get_ref()
             .starts_with(owner.prefix.get_ref().as_str())

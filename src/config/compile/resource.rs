@@ -198,6 +198,52 @@ impl Cx<'_> {
     }
 }
 
+/// The resource as buckets reach it that are not its own: by path, since its own may stand in its host's name.
+pub(super) fn for_all_buckets(resource: &Arc<Resource>) -> Arc<Resource> {
+    let ResourceKind::S3(account) = &resource.kind else {
+        return Arc::clone(resource);
+    };
+    let Origin {
+        tls,
+        host,
+        server_name: _,
+        port,
+        authority,
+        base_path,
+        allow_private,
+        ca_file,
+    } = &resource.origin;
+    if account.addressing == Addressing::Path {
+        return Arc::clone(resource);
+    }
+    Arc::new(Resource {
+        name: Arc::clone(&resource.name),
+        // Connections are kept by id, and these go to another name.
+        id: Uuid::new_v5(&resource.id, b"all buckets"),
+        origin: Origin {
+            tls: *tls,
+            host: host.clone(),
+            server_name: host.clone(),
+            port: *port,
+            authority: authority.clone(),
+            base_path: base_path.clone(),
+            allow_private: *allow_private,
+            ca_file: ca_file.clone(),
+        },
+        timeouts: resource.timeouts,
+        kind: ResourceKind::S3(S3Account {
+            region: account.region.clone(),
+            access_key_id: account.access_key_id.clone(),
+            secret_access_key: account.secret_access_key.clone(),
+            session_token: account.session_token.clone(),
+            addressing: Addressing::Path,
+            quirks: account.quirks,
+            signing: SigningCache::new(),
+        }),
+        meters: Arc::clone(&resource.meters),
+    })
+}
+
 /// What resources of every kind have.
 struct Common<'a> {
     name: &'a Spanned<String>,

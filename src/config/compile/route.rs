@@ -8,6 +8,7 @@ use jiff::civil::date;
 use jiff::tz::TimeZone;
 
 use super::Cx;
+use super::resource::for_all_buckets;
 use crate::config::check::{Checked, Resource as Written};
 use crate::config::model::{self, Model};
 use crate::config::words::{Endpoint, Payload};
@@ -85,7 +86,7 @@ fn storage(
     buckets.sort_by(|a, b| a.exposed.cmp(&b.exposed));
     let created_buckets = match (&written.default_resource, &written.bucket_prefix) {
         (Some(name), Some(prefix)) => Some(CreatedBuckets {
-            resource: Arc::clone(resources.get(name.get_ref().as_str())?),
+            resource: for_all_buckets(resources.get(name.get_ref().as_str())?),
             bucket_prefix: prefix.get_ref().as_str().into(),
         }),
         (_, None) | (None, _) => None,

@@ -1,20 +1,15 @@
 //! Answers for the client: which headers of the provider's it sees, and the documents that we write ourselves.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use super::body;
 use super::error::FAILURE_BYTES_MAX;
-use super::names;
 use super::route::{Op, Reply, S3Request, Verb, WholeOp};
 use super::wire;
 use crate::error::{Error, Kind, Result};
-use crate::message::date;
 use crate::policy::route::Bucket;
 
 /// Largest document that is translated: a page of 1000 versions with keys of 1024 bytes, each byte encoded, is under
@@ -22,8 +17,6 @@ use crate::policy::route::Bucket;
 const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 /// Largest document of a late reply: it names one object.
 const LATE_BYTES_MAX: usize = 1 << 20;
-/// Most buckets of one page, as S3 has it.
-const BUCKETS_MAX: usize = 10_000;
 
 /// Room for what an object usually comes with; these are moved a few times, and 72 bytes each.
 pub type ReplyHeaders = SmallVec<[(HeaderName, HeaderValue); 8]>;
@@ -108,6 +101,11 @@ pub fn reply(
         let region = HeaderValue::from_str(region).map_err(Error::internal)?;
         kept.push((HeaderName::from_static("x-amz-bucket-region"), region));
     }
+    if op.op() == Op::CreateBucket && status.is_success() {
+        let path = format!("/{}", bucket.exposed);
+        let path = HeaderValue::try_from(path).map_err(Error::internal)?;
+        kept.push((LOCATION, path));
+    }
     if matches!(body, ReplyBody::Failure { .. }) {
         // The error is written anew.
         kept.retain(|(name, _)| *name != CONTENT_TYPE && *name != "content-encoding");
@@ -157,77 +155,9 @@ fn is_shown(name: &str) -> bool {
     }
 }
 
-/// One bucket of a listing.
-#[derive(Clone, Copy, Debug)]
-pub struct ListedBucket<'a> {
-    pub name: &'a str,
-    pub created_at: Timestamp,
-    pub region: &'a str,
-}
-
-/// The `ListBuckets` document of `buckets`, which are sorted by name and already filtered to what the key may see.
-pub fn list_buckets<'a>(
-    request: &S3Request,
-    owner: &str,
-    buckets: impl Iterator<Item = ListedBucket<'a>>,
-) -> Result<Bytes> {
-    let prefix = request.query("prefix").unwrap_or_default();
-    let region = request.query("bucket-region").unwrap_or_default();
-    let most = match request.query("max-buckets").unwrap_or_default() {
-        "" => BUCKETS_MAX,
-        number => number
-            .parse()
-            .ok()
-            .filter(|number| (1..=BUCKETS_MAX).contains(number))
-            .ok_or_else(|| bad_argument("max-buckets"))?,
-    };
-    let after = match request.query("continuation-token").unwrap_or_default() {
-        "" => String::new(),
-        token => URL_SAFE_NO_PAD
-            .decode(token)
-            .ok()
-            .and_then(|name| String::from_utf8(name).ok())
-            .ok_or_else(|| bad_argument("continuation-token"))?,
-    };
-    let mut page = buckets.filter(|bucket| {
-        bucket.name > after.as_str()
-            && bucket.name.starts_with(prefix)
-            && (region.is_empty() || bucket.region == region)
-    });
-    let mut out = document("ListAllMyBucketsResult");
-    out.push_str("<Owner>");
-    wire::push_element(&mut out, "ID", owner);
-    wire::push_element(&mut out, "DisplayName", owner);
-    out.push_str("</Owner><Buckets>");
-    let mut last = None;
-    for bucket in page.by_ref().take(most) {
-        out.push_str("<Bucket>");
-        wire::push_element(&mut out, "Name", bucket.name);
-        wire::push_element(
-            &mut out,
-            "CreationDate",
-            &date::iso_millis(bucket.created_at),
-        );
-        if !bucket.region.is_empty() {
-            wire::push_element(&mut out, "BucketRegion", bucket.region);
-        }
-        out.push_str("</Bucket>");
-        last = Some(bucket.name);
-    }
-    out.push_str("</Buckets>");
-    if let (Some(last), Some(_)) = (last, page.next()) {
-        wire::push_element(&mut out, "ContinuationToken", &URL_SAFE_NO_PAD.encode(last));
-    }
-    if !prefix.is_empty() {
-        wire::push_element(&mut out, "Prefix", prefix);
-    }
-    out.push_str("</ListAllMyBucketsResult>");
-    Ok(out.into())
-}
-
 /// The `GetBucketLocation` document. `us-east-1` is written as nothing.
 pub fn location(region: &str) -> Bytes {
-    let mut out = document("LocationConstraint");
+    let mut out = wire::document("LocationConstraint");
     if region != "us-east-1" {
         wire::push_text(&mut out, region);
     }
@@ -257,17 +187,6 @@ pub fn object_url(request: &S3Request, host: &str, secure: bool) -> String {
         Slash::Keep,
     );
     String::from_utf8_lossy(&out).into_owned()
-}
-
-fn document(root: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{}\">",
-        names::XML_NAMESPACE
-    )
-}
-
-fn bad_argument(name: &'static str) -> Error {
-    Error::new(Kind::InvalidArgument, "A query parameter is not valid.").with_param(name)
 }
 
 #[cfg(test)]

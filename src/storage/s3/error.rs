@@ -70,6 +70,10 @@ pub fn status_and_code(kind: Kind) -> (StatusCode, &'static str) {
         Kind::UploadNotFound => (StatusCode::NOT_FOUND, "NoSuchUpload"),
         Kind::ModelNotAllowed => (StatusCode::FORBIDDEN, "AccessDenied"),
         Kind::BucketExists => (StatusCode::CONFLICT, "BucketAlreadyOwnedByYou"),
+        Kind::LocationRefused => (
+            StatusCode::BAD_REQUEST,
+            "IllegalLocationConstraintException",
+        ),
         Kind::Conflict => (StatusCode::CONFLICT, "OperationAborted"),
         Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailed"),
 

@@ -12,6 +12,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod buckets;
 pub mod downstream;
 pub mod error;
 pub mod names;

@@ -14,6 +14,9 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest bucket name that is looked up; the oldest S3 buckets have up to 255 bytes.
 const BUCKET_BYTES_MAX: usize = 255;
 
+/// Longest name of a bucket that is made.
+pub const NEW_BUCKET_BYTES_MAX: usize = 63;
+
 /// Parts of a multipart upload.
 pub const PART_NUMBER_MAX: u32 = 10_000;
 
@@ -85,7 +88,7 @@ pub fn check_new_bucket(name: &str) -> Result<()> {
     let characters = bytes
         .iter()
         .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
-    let valid = (3..=63).contains(&name.len())
+    let valid = (3..=NEW_BUCKET_BYTES_MAX).contains(&name.len())
         && characters
         && edge(bytes.first())
         && edge(bytes.last())
@@ -174,7 +177,7 @@ pub fn token_of_client(token: &str, prefix: &str) -> Result<String> {
     }
 }
 
-fn invalid_bucket() -> Error {
+pub fn invalid_bucket() -> Error {
     Error::new(
         Kind::InvalidBucketName,
         "The specified bucket is not valid.",

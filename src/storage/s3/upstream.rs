@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::auth::PayloadHash;
 use super::body::{self, UploadForm};
+use super::buckets;
 use super::names;
 use super::route::{CopySource, Op, Renaming, RequestBody, Row, Verb, WholeOp};
 use super::wire;
@@ -20,7 +21,7 @@ const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
 const CONTENT_MD5: &str = "content-md5";
 
 /// SHA-256 of nothing.
-const HASH_OF_NOTHING: [u8; 32] = [
+pub(super) const HASH_OF_NOTHING: [u8; 32] = [
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
@@ -184,6 +185,7 @@ fn check_renaming(row: &Row, bucket: &Bucket) -> Result<()> {
     let refused = match row.renaming {
         Renaming::Translated => false,
         Renaming::WholeBucket => changes && !bucket.prefix.is_empty(),
+        Renaming::KeysInside => !bucket.prefix.is_empty(),
         Renaming::NamesInside => bucket.is_renamed(),
     };
     if refused {
@@ -288,6 +290,11 @@ fn document(op: &WholeOp, bucket: &Bucket) -> Result<Option<Bytes>> {
             check_upstream_key(&bucket.prefix, &entry.key)?;
         }
         return Ok(Some(wire::write_delete(op.delete(), &bucket.prefix)));
+    }
+    if op.op() == Op::CreateBucket {
+        let theirs = op.document().map_or(&[][..], |document| document);
+        let ours = buckets::configuration(theirs, &bucket.resource)?;
+        return Ok(Some(ours.unwrap_or_default()));
     }
     Ok(op.document().cloned())
 }

@@ -115,6 +115,14 @@ pub fn write_delete(delete: &Delete, prefix: &str) -> Bytes {
     out.into()
 }
 
+/// The declaration and the open root of a document of ours.
+pub(super) fn document(root: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{}\">",
+        names::XML_NAMESPACE
+    )
+}
+
 /// Appends an element with text.
 pub(super) fn push_element(out: &mut String, name: &str, text: &str) {
     out.push('<');
@@ -249,7 +257,7 @@ fn element_name(text: &str, from: usize) -> Option<&str> {
     Some(name.rsplit_once(':').map_or(name, |(_, local)| local))
 }
 
-fn malformed() -> Error {
+pub(super) fn malformed() -> Error {
     Error::new(
         Kind::MalformedBody,
         "The XML you provided was not well-formed or did not validate against our published schema",

@@ -91,52 +91,6 @@ fn a_reply_shows_listed_headers_only() {
     assert_eq!(region, ["eu-west-1"]);
 }
 
-fn listed(target: &str) -> Result<String> {
-    let names = ["a-1", "a-2", "b&c"];
-    let buckets = names.iter().enumerate().map(|(at, name)| ListedBucket {
-        name,
-        created_at: Timestamp::UNIX_EPOCH,
-        region: if at == 1 { "r" } else { "" },
-    });
-    let request = owned("GET", target, &[]).decode().unwrap();
-    let document = list_buckets(&request, "me", buckets)?;
-    let text = String::from_utf8(document.to_vec()).unwrap();
-    Ok(text.split_once("<Owner>").unwrap().1.to_owned())
-}
-
-#[test]
-fn buckets_are_listed_in_pages() {
-    const OWNER: &str = "<ID>me</ID><DisplayName>me</DisplayName></Owner>";
-    const DATE: &str = "<CreationDate>1970-01-01T00:00:00.000Z</CreationDate>";
-    let all = format!(
-        "{OWNER}<Buckets><Bucket><Name>a-1</Name>{DATE}</Bucket>\
-         <Bucket><Name>a-2</Name>{DATE}<BucketRegion>r</BucketRegion></Bucket>\
-         <Bucket><Name>b&amp;c</Name>{DATE}</Bucket></Buckets></ListAllMyBucketsResult>"
-    );
-    assert_eq!(listed("/").unwrap(), all);
-    let first = listed("/?max-buckets=1&prefix=a").unwrap();
-    let token = first.split_once("<ContinuationToken>").unwrap().1;
-    let token = token.split_once('<').unwrap().0;
-    let second = listed(&format!(
-        "/?max-buckets=1&prefix=a&continuation-token={token}"
-    ))
-    .unwrap();
-    assert!(second.contains("<Name>a-2</Name>") && !second.contains("<Name>a-1</Name>"));
-    assert!(!second.contains("ContinuationToken"));
-    assert!(listed("/?bucket-region=r").unwrap().contains("a-2"));
-    for bad in [
-        "/?max-buckets=0",
-        "/?max-buckets=10001",
-        "/?continuation-token=%21",
-    ] {
-        assert_eq!(
-            listed(bad).unwrap_err().kind(),
-            Kind::InvalidArgument,
-            "{bad}"
-        );
-    }
-}
-
 #[test]
 fn the_location_of_the_first_region_is_empty() {
     let text = |region| String::from_utf8(location(region).to_vec()).unwrap();

@@ -4,7 +4,7 @@ use super::table::{Class, Level, Op, Renaming, Reply, RequestBody, Row, Verb};
 use crate::keys::Access;
 use Access::{Read, Write};
 use Level::{Bucket, Object, Service};
-use Renaming::{NamesInside, WholeBucket};
+use Renaming::{KeysInside, NamesInside, WholeBucket};
 use Verb::{Delete, Get, Head, Post, Put};
 
 /// Largest bucket or object configuration that is read. The largest that S3 takes is a policy of 20 KiB or a
@@ -544,25 +544,25 @@ pub(super) static TABLE: &[Row] = &[
         Op::GetBucketIntelligentTieringConfiguration,
         Get,
         &["intelligent-tiering", "id"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::PutBucketIntelligentTieringConfiguration,
         Put,
         &["intelligent-tiering", "id"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::DeleteBucketIntelligentTieringConfiguration,
         Delete,
         &["intelligent-tiering", "id"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::ListBucketIntelligentTieringConfigurations,
         Get,
         &["intelligent-tiering"],
-        NamesInside,
+        KeysInside,
     )
     .query(&["continuation-token"]),
     config(
@@ -594,13 +594,13 @@ pub(super) static TABLE: &[Row] = &[
         Op::GetBucketLifecycleConfiguration,
         Get,
         &["lifecycle"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::PutBucketLifecycleConfiguration,
         Put,
         &["lifecycle"],
-        NamesInside,
+        KeysInside,
     )
     .headers(&[
         CONTENT_TYPE,
@@ -611,7 +611,7 @@ pub(super) static TABLE: &[Row] = &[
         Op::DeleteBucketLifecycle,
         Delete,
         &["lifecycle"],
-        NamesInside,
+        KeysInside,
     ),
     config(Op::GetBucketLogging, Get, &["logging"], NamesInside),
     config(Op::PutBucketLogging, Put, &["logging"], NamesInside),
@@ -619,38 +619,38 @@ pub(super) static TABLE: &[Row] = &[
         Op::GetBucketMetricsConfiguration,
         Get,
         &["metrics", "id"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::PutBucketMetricsConfiguration,
         Put,
         &["metrics", "id"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::DeleteBucketMetricsConfiguration,
         Delete,
         &["metrics", "id"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::ListBucketMetricsConfigurations,
         Get,
         &["metrics"],
-        NamesInside,
+        KeysInside,
     )
     .query(&["continuation-token"]),
     config(
         Op::GetBucketNotificationConfiguration,
         Get,
         &["notification"],
-        NamesInside,
+        KeysInside,
     ),
     config(
         Op::PutBucketNotificationConfiguration,
         Put,
         &["notification"],
-        NamesInside,
+        KeysInside,
     )
     .headers(&[
         CONTENT_TYPE,
@@ -676,7 +676,7 @@ pub(super) static TABLE: &[Row] = &[
         &["replication"],
         NamesInside,
     ),
-    config(Op::GetBucketWebsite, Get, &["website"], NamesInside),
-    config(Op::PutBucketWebsite, Put, &["website"], NamesInside),
-    config(Op::DeleteBucketWebsite, Delete, &["website"], NamesInside),
+    config(Op::GetBucketWebsite, Get, &["website"], KeysInside),
+    config(Op::PutBucketWebsite, Put, &["website"], KeysInside),
+    config(Op::DeleteBucketWebsite, Delete, &["website"], KeysInside),
 ];
