@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::keys::Family;
 use crate::policy::route::Repository;
 use crate::proxy::clock;
+use crate::proxy::drain;
 use crate::proxy::engine::Engine;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::labels::{KeyFamily, KeyState, ObjectKind};
@@ -40,11 +41,11 @@ pub(super) fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Arc<AdminState> {
 }
 
 fn callbacks(engine: &Arc<Engine>) -> Callbacks {
-    let (metrics, ready, status) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(engine));
+    let (metrics, status) = (Arc::clone(engine), Arc::clone(engine));
     Callbacks {
         metrics: Box::new(move || render(&metrics)),
-        ready: Box::new(move || {
-            if ready.is_draining() {
+        ready: Box::new(|| {
+            if drain::is_draining() {
                 Err("draining".to_owned())
             } else {
                 Ok(())
@@ -106,7 +107,7 @@ fn describe(engine: &Engine) -> Map<String, Value> {
     add("version", BUILD.version.into());
     add("commit", BUILD.commit.into());
     add("connections", engine.gate.open().into());
-    add("draining", engine.is_draining().into());
+    add("draining", drain::is_draining().into());
     members
 }
 

@@ -1,24 +1,23 @@
 //! The composition root: the only place that knows everybody.
 //!
 //! [`serve`] loads the config, binds the sockets, starts the runtime and waits for a signal. Draining is ours
-//! (Pingora's own server sleeps its whole grace period, busy or idle): readiness turns to 503, listeners
-//! close, kept connections are closed after their answer, and the process ends when the last request did, or
-//! at the deadline of `limits.drain`.
+//! (Pingora's own server sleeps its whole grace period, busy or idle); see [`drain`].
 
 mod admin;
 pub mod command;
+mod drain;
 mod listeners;
 mod observer;
 mod signals;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pingora::services::Service as _;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::config::diagnostic::Report;
 use crate::config::live::{Fallback, Live, Options, Trigger};
@@ -35,12 +34,11 @@ use crate::proxy::gate::Gate;
 use crate::telemetry::access_log::{AccessLog, Sink};
 use crate::telemetry::labels::{ReloadResult, ReloadTrigger, WatchMode};
 use crate::telemetry::metrics::{Build, Metrics};
+use drain::Stops;
 use listeners::Bound;
 use observer::Observer;
 use signals::{Asked, Signals};
 
-/// How often a drain looks whether the last request has ended.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// What was built. The commit and the compiler are told by the `Makefile` (`AQUEDUCT_COMMIT`,
 /// `AQUEDUCT_RUSTC`); a plain `cargo build` does not know them.
 const BUILD: Build = Build {
@@ -116,6 +114,7 @@ pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), St
     runtime.block_on(run(&engine, &watch, bound, on_ready))?;
     // What still runs is past its deadline.
     runtime.shutdown_background();
+    engine.log.close();
     Ok(())
 }
 
@@ -185,7 +184,6 @@ fn engine(live: &Arc<Live>, metrics: &Arc<Metrics>, snapshot: &Snapshot) -> Resu
         ai_bytes: Arc::new(Semaphore::new(ai_bytes)),
         admin: OnceLock::new(),
         inflight: AtomicUsize::new(0),
-        draining: AtomicBool::new(false),
     })
 }
 
@@ -208,15 +206,16 @@ async fn run(
     on_ready: OnReady,
 ) -> Result<()> {
     let mut signals = Signals::listen()?;
-    let (stop, stopping) = watch::channel(false);
+    let stops = Stops::new();
     let mut endpoints = Vec::with_capacity(bound.len());
     for one in bound {
+        let stopping = stops.of(&one.fronts);
         endpoints.push(Endpoint {
             address: one.address,
             fronts: one.fronts,
             tls: one.tls,
         });
-        let (mut service, fds, stopping) = (one.service, one.fds, stopping.clone());
+        let (mut service, fds) = (one.service, one.fds);
         #[expect(clippy::disallowed_methods, reason = "this is app")]
         tokio::spawn(async move { service.start_service(Some(fds), stopping, 1).await });
     }
@@ -234,26 +233,6 @@ async fn run(
             Asked::Reload => drop(watch.reload(Trigger::Signal)),
         }
     }
-    drain(engine, &stop).await;
+    drain::run(engine, &stops, &mut signals).await;
     Ok(())
-}
-
-/// Lets the requests in flight end, and nothing new begin.
-async fn drain(engine: &Engine, stop: &watch::Sender<bool>) {
-    engine.draining.store(true, Ordering::Relaxed);
-    let limit = engine.live.load().limits.drain;
-    let deadline = Instant::now() + limit;
-    tracing::info!(
-        inflight = engine.inflight.load(Ordering::Relaxed),
-        "draining"
-    );
-    // Nobody listens only where every service has ended by itself.
-    let _told = stop.send(true);
-    while engine.inflight.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
-        tokio::time::sleep(DRAIN_LOOK).await;
-    }
-    let left = engine.inflight.load(Ordering::Relaxed);
-    if left > 0 {
-        tracing::warn!(left, "requests were cut at the drain deadline");
-    }
 }

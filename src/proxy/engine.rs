@@ -1,7 +1,7 @@
 //! What every request shares, for the life of the process.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -33,14 +33,6 @@ pub struct Engine {
     pub admin: OnceLock<Arc<AdminState>>,
     /// Requests between their head's last byte and their answer's.
     pub inflight: AtomicUsize,
-    /// Set when the process drains: connections are not kept any more.
-    pub draining: AtomicBool,
-}
-
-impl Engine {
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
 }
 
 /// A request in flight: counted until dropped, so that a drain can wait for it.

@@ -13,6 +13,7 @@ pub mod certs;
 pub mod clock;
 pub mod cors;
 pub mod dial;
+pub mod drain;
 pub mod engine;
 pub mod exchange;
 pub mod gate;

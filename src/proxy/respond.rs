@@ -7,7 +7,7 @@ use pingora::protocols::http::ServerSession;
 use crate::error::Result;
 use crate::message::reply::Reply;
 use crate::proxy::exchange::client_gone;
-use crate::proxy::head;
+use crate::proxy::{drain, head};
 
 /// Headers that are added to those of an answer: our ids, its framing, and Pingora's `date` and `connection`.
 pub const ROOM: usize = 6;
@@ -44,6 +44,9 @@ pub fn end_stream(session: &mut ServerSession) -> Result<()> {
 }
 
 pub async fn write_head(session: &mut ServerSession, head: ResponseHeader) -> Result<()> {
+    if drain::is_draining() {
+        session.set_keepalive(None);
+    }
     session
         .write_response_header(Box::new(head))
         .await

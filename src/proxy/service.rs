@@ -42,6 +42,8 @@ const HEAD_READ: usize = 4096;
 const TARGET_BYTES_MAX: usize = 16 * 1024;
 /// Longest wait for the client, a body byte or room for one.
 const CLIENT_IDLE: Duration = Duration::from_mins(1);
+/// How long a connection that is still new when its listener stops may take to bring its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
 /// How long the rest of a refused upload is read before the connection is given up.
 pub(super) const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -151,20 +153,22 @@ impl Listener {
                 Some((settings, pipelined)) => (Some(settings), pipelined),
                 None => (None, None),
             };
-            let head = match pipelined {
-                Some(bytes) => bytes,
-                None => match first_bytes(&mut stream, limits.keep_alive).await {
-                    Some(bytes) => bytes,
-                    None => return,
-                },
+            let head = if let Some(bytes) = pipelined {
+                bytes
+            } else {
+                let wait = Wait::of(&limits, settings.is_some());
+                let Some(bytes) = first_bytes(&mut stream, wait, shutdown).await else {
+                    return;
+                };
+                bytes
             };
             let _busy = connection.busy();
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
                 settings.apply_to_session(&mut session);
             }
-            let keep = !*shutdown.borrow() && !self.engine.is_draining();
-            session.set_keepalive(keep.then_some(limits.keep_alive.as_secs()));
+            // Once the process drains, the writing of the head says otherwise.
+            session.set_keepalive(Some(limits.keep_alive.as_secs()));
             session.set_pipelining_enabled(true);
             session.set_pipelined_prefix(head);
             session.set_read_timeout(Some(CLIENT_IDLE));
@@ -318,10 +322,47 @@ impl Listener {
     }
 }
 
-/// Waits for the first bytes of a request, at most as long as an idle connection is kept.
-async fn first_bytes(stream: &mut Stream, keep_alive: Duration) -> Option<BytesMut> {
+/// How long a request is waited for.
+#[derive(Clone, Copy)]
+struct Wait {
+    keep_alive: Duration,
+    /// After the listener was told to stop.
+    stopping: Duration,
+}
+
+impl Wait {
+    fn of(limits: &GlobalLimits, served_before: bool) -> Self {
+        let stopping = if served_before {
+            Duration::ZERO
+        } else {
+            FIRST_REQUEST
+        };
+        Self {
+            keep_alive: limits.keep_alive,
+            stopping,
+        }
+    }
+}
+
+/// Waits for the first bytes of a request. What has arrived when the listener stops is served all the same.
+async fn first_bytes(
+    stream: &mut Stream,
+    wait: Wait,
+    shutdown: &ShutdownWatch,
+) -> Option<BytesMut> {
     let mut head = BytesMut::with_capacity(HEAD_READ);
-    match timeout(keep_alive, stream.read_buf(&mut head)).await {
+    let mut shutdown = shutdown.clone();
+    let stopped = async {
+        // Nobody is left to tell it where the process ends.
+        drop(shutdown.wait_for(|stop| *stop).await);
+        pingora::time::sleep(wait.stopping).await;
+    };
+    let read = tokio::select! {
+        biased;
+        read = timeout(wait.keep_alive, stream.read_buf(&mut head)) => read,
+        () = stopped => return None,
+    };
+    match read {
         Ok(Ok(read)) if read > 0 => Some(head),
         _ => None,
     }

@@ -118,13 +118,22 @@ impl AccessLog {
     }
 }
 
-impl Drop for AccessLog {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+impl AccessLog {
+    /// Writes what waits, and nothing after it: for the end of a process, where nobody may be left to drop it.
+    pub fn close(&self) {
+        if self.shared.stop.swap(true, Ordering::AcqRel) {
+            return;
+        }
         self.thread.unpark();
         if self.done.lock().recv_timeout(FLUSH_MAX).is_err() {
             tracing::warn!("the access log's sink does not take its last lines");
         }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -20,7 +20,7 @@ async fn server(origin: &Origin) -> Server {
 }
 
 /// Sends a signed head over HTTP/2; with a body to come, the stream stays open.
-async fn ask(server: &Server, mut request: Request, ends: bool) -> HttpSession {
+pub(crate) async fn ask(server: &Server, mut request: Request, ends: bool) -> HttpSession {
     let mut peer = HttpPeer::new(server.tls, true, "localhost".to_owned());
     peer.options.set_http_version(2, 2);
     peer.options.verify_cert = false;
@@ -42,7 +42,7 @@ async fn ask(server: &Server, mut request: Request, ends: bool) -> HttpSession {
 }
 
 /// Status and body; `None`: the stream was reset before its end.
-async fn answer_of(session: &mut HttpSession) -> Option<(u16, Vec<u8>)> {
+pub(crate) async fn answer_of(session: &mut HttpSession) -> Option<(u16, Vec<u8>)> {
     session.read_response_header().await.ok()?;
     let status = session.response_header()?.status.as_u16();
     let mut body = Vec::new();

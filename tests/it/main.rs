@@ -16,6 +16,8 @@ mod cli;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod http2;
