@@ -1,20 +1,69 @@
-//! The upstream of load/compare: `origin LISTEN`. Answers what an S3 store and an `OpenAI` server would, as
-//! cheaply as it can: GET gives as many bytes as its last path segment says (`1KiB`, `1MiB`), PUT reads the
-//! whole body before it answers, POST gives one chat completion. It checks no credential.
+//! The upstream of everything under `load/`: `origin LISTEN`. Answers what an S3 store and an `OpenAI` server
+//! would, as cheaply as it can, and checks no credential.
+//!
+//! - `GET /bucket/.../64KiB` gives as many bytes as the last path segment says; `HEAD` says how many.
+//!   `GET /` lists one bucket, `GET /bucket?list-type=2` the sizes that the comparison asks for.
+//! - `PUT` reads the whole body before it answers.
+//! - `POST` gives a chat completion. With `"stream":true` it is an SSE stream of `max_tokens` events (64 by
+//!   default), each written by itself; `"user":"delay-ms=500"` waits so long before each.
+//! - Faults are asked for by path: `.../503/1KiB` answers with that status, `.../cut/1MiB` breaks off halfway.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 /// What one read takes; a request head must fit.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What is held of the body of a POST, to look for words in it.
+const KEPT_MAX: usize = 1024 * 1024;
+
+/// What bodies are made of.
+static FILLER: [u8; BUFFER_BYTES] = [b'x'; BUFFER_BYTES];
+
+const HEADERS: &str = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+     Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nx-amz-request-id: 0123456789ABCDEF\r\nServer: origin\r\n";
+
+const ETAG: &str = "ETag: \"0123456789abcdef0123456789abcdef\"\r\nAccept-Ranges: bytes\r\n";
 
 const ANSWER: &str = concat!(
     r#"{"id":"chatcmpl-origin","object":"chat.completion","created":1767225600,"model":"bench","#,
     r#""choices":[{"index":0,"message":{"role":"assistant","content":"Water flows where the channel "#,
     r#"leads, and stays clean where the channel is kept."},"logprobs":null,"finish_reason":"stop"}],"#,
     r#""usage":{"prompt_tokens":180,"completion_tokens":16,"total_tokens":196}}"#,
+);
+
+const EVENT: &str = concat!(
+    r#"data: {"id":"chatcmpl-origin","object":"chat.completion.chunk","created":1767225600,"model":"bench","#,
+    r#""choices":[{"index":0,"delta":{"content":" water"},"logprobs":null,"finish_reason":null}]}"#,
+    "\n\n"
+);
+
+const LAST_EVENT: &str = concat!(
+    r#"data: {"id":"chatcmpl-origin","object":"chat.completion.chunk","created":1767225600,"model":"bench","#,
+    r#""choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}"#,
+    "\n\n"
+);
+
+const USAGE_EVENT: &str = concat!(
+    r#"data: {"id":"chatcmpl-origin","object":"chat.completion.chunk","created":1767225600,"model":"bench","#,
+    r#""choices":[],"usage":{"prompt_tokens":180,"completion_tokens":64,"total_tokens":244}}"#,
+    "\n\n"
+);
+
+const BUCKETS: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?>"#,
+    r#"<ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Owner><ID>1</ID></Owner>"#,
+    "<Buckets><Bucket><Name>bench</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket></Buckets>",
+    "</ListAllMyBucketsResult>"
+);
+
+const LISTING: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?>"#,
+    r#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bench</Name><Prefix></Prefix>"#,
+    "<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>"
 );
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -61,6 +110,10 @@ fn serve(mut socket: TcpStream) -> io::Result<()> {
         let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
         let mut left = content_length(&head)?;
         let here = left.min(held - head_end);
+        let mut kept = Vec::new();
+        if head.starts_with("POST ") {
+            kept.extend_from_slice(&buffer[head_end..head_end + here]);
+        }
         left -= here;
         buffer.copy_within(head_end + here..held, 0);
         held -= head_end + here;
@@ -70,38 +123,141 @@ fn serve(mut socket: TcpStream) -> io::Result<()> {
             if read == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
+            if head.starts_with("POST ") && kept.len() + read <= KEPT_MAX {
+                kept.extend_from_slice(&buffer[..read]);
+            }
             left -= read;
         }
-        answer(&mut socket, &head)?;
+        answer(&mut socket, &head, &kept)?;
     }
 }
 
-fn answer(socket: &mut TcpStream, head: &str) -> io::Result<()> {
+fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-    let (kind, body): (&str, Vec<u8>) = match method {
-        "GET" => ("application/octet-stream", vec![b'x'; size(target)]),
-        "POST" => ("application/json", ANSWER.into()),
-        _ => ("application/xml", Vec::new()),
-    };
+    match method {
+        "GET" if target == "/" || target.starts_with("/?") => {
+            head_of(socket, "200 OK", "application/xml", BUCKETS.len(), BUCKETS)
+        }
+        "GET" if target.contains("list-type=2") => {
+            let listing = listing();
+            head_of(socket, "200 OK", "application/xml", listing.len(), &listing)
+        }
+        "GET" | "HEAD" if target.contains("/503/") => {
+            let error = "<Error><Code>SlowDown</Code><Message>asked for</Message></Error>";
+            let status = "503 Service Unavailable";
+            head_of(socket, status, "application/xml", error.len(), error)
+        }
+        "GET" => object(socket, target),
+        "HEAD" => head_of(socket, "200 OK", "binary/octet-stream", size(target), ""),
+        "POST" if find(body, br#""stream":true"#).is_some() => stream(socket, body),
+        "POST" => head_of(socket, "200 OK", "application/json", ANSWER.len(), ANSWER),
+        _ => head_of(socket, "200 OK", "application/xml", 0, ""),
+    }
+}
+
+/// A head with the text that follows it, in one write.
+fn head_of(
+    socket: &mut TcpStream,
+    status: &str,
+    kind: &str,
+    length: usize,
+    text: &str,
+) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{HEADERS}{ETAG}\r\n{text}"
+    );
+    socket.write_all(head.as_bytes())
+}
+
+fn object(socket: &mut TcpStream, target: &str) -> io::Result<()> {
+    let length = size(target);
     let mut message = format!(
-        "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: {kind}\r\n\
-         Content-Length: {}\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n\
-         Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nAccept-Ranges: bytes\r\n\
-         x-amz-request-id: 0123456789ABCDEF\r\nServer: origin\r\n\r\n",
-        body.len()
+        "HTTP/1.1 200 OK\r\nContent-Type: binary/octet-stream\r\nContent-Length: {length}\r\n{HEADERS}{ETAG}\r\n"
     )
     .into_bytes();
-    message.extend_from_slice(&body);
+    let mut left = length;
+    if target.contains("/cut/") {
+        left /= 2;
+    }
+    let first = left.min(BUFFER_BYTES);
+    message.extend_from_slice(&FILLER[..first]);
+    socket.write_all(&message)?;
+    left -= first;
+    while left > 0 {
+        let piece = left.min(BUFFER_BYTES);
+        socket.write_all(&FILLER[..piece])?;
+        left -= piece;
+    }
+    if target.contains("/cut/") {
+        return Err(ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
+}
+
+fn stream(socket: &mut TcpStream, body: &[u8]) -> io::Result<()> {
+    let events = number_after(body, br#""max_tokens":"#).unwrap_or(64);
+    let delay = number_after(body, b"delay-ms=").map(Duration::from_millis);
+    let wants_usage = find(body, br#""include_usage":true"#).is_some();
+    let mut message = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n{HEADERS}\r\n"
+    )
+    .into_bytes();
+    for _ in 0..events {
+        if let Some(delay) = delay {
+            // The head, or the event before this one, goes out first.
+            socket.write_all(&message)?;
+            message.clear();
+            thread::sleep(delay);
+        }
+        push_chunk(&mut message, EVENT)?;
+        socket.write_all(&message)?;
+        message.clear();
+    }
+    push_chunk(&mut message, LAST_EVENT)?;
+    if wants_usage {
+        push_chunk(&mut message, USAGE_EVENT)?;
+    }
+    push_chunk(&mut message, "data: [DONE]\n\n")?;
+    message.extend_from_slice(b"0\r\n\r\n");
     socket.write_all(&message)
 }
 
+fn push_chunk(message: &mut Vec<u8>, event: &str) -> io::Result<()> {
+    write!(message, "{:x}\r\n{event}\r\n", event.len())
+}
+
+fn listing() -> String {
+    let objects = ["1KiB", "64KiB", "1MiB", "64MiB"].map(|name| {
+        format!(
+            "<Contents><Key>{name}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>\
+             <ETag>&quot;0123456789abcdef0123456789abcdef&quot;</ETag><Size>{}</Size>\
+             <StorageClass>STANDARD</StorageClass></Contents>",
+            size(name)
+        )
+    });
+    format!("{LISTING}{}</ListBucketResult>", objects.concat())
+}
+
+/// `64KiB` is 65536; what has no unit is 1 KiB.
 fn size(target: &str) -> usize {
-    match target.rsplit('/').next() {
-        Some("1MiB") => 1024 * 1024,
-        Some("64KiB") => 64 * 1024,
-        _ => 1024,
-    }
+    let path = target.split('?').next().unwrap_or("");
+    let name = path.rsplit('/').next().unwrap_or("");
+    let unit = |suffix: &str, bytes: usize| {
+        let count: usize = name.strip_suffix(suffix)?.parse().ok()?;
+        count.checked_mul(bytes)
+    };
+    unit("KiB", 1 << 10)
+        .or_else(|| unit("MiB", 1 << 20))
+        .or_else(|| unit("GiB", 1 << 30))
+        .unwrap_or(1024)
+}
+
+fn number_after(body: &[u8], word: &[u8]) -> Option<u64> {
+    let at = find(body, word)? + word.len();
+    let digits = body[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    let text: String = digits.map(|byte| char::from(*byte)).collect();
+    text.parse().ok()
 }
 
 fn content_length(head: &str) -> io::Result<usize> {
