@@ -19,7 +19,8 @@
 //! - [`admin`]: the admin API as a function from a request to an answer.
 //! - [`telemetry`]: metrics, access log, audit log, trace ids.
 //! - [`app`]: composes all of it; [`cli`]: the command line; [`demo`]: Aqueduct over upstreams of its own.
-//! - [`error`], [`protocol`], [`secret`], [`message`]: leaves that everybody may use.
+//! - [`error`], [`protocol`], [`secret`], [`message`]: leaves that everybody may use; [`sabotage`]: panics on demand,
+//!   in debug builds.
 //!
 //! # The path of a request
 //!
@@ -60,6 +61,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod protocol;
 pub mod proxy;
+pub mod sabotage;
 pub mod secret;
 pub mod storage;
 pub mod telemetry;

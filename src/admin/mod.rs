@@ -21,6 +21,7 @@ use jiff::Timestamp;
 
 use crate::config::live::Live;
 use crate::config::store::{Caller, KeyStore};
+use crate::sabotage::{self, Point};
 use crate::telemetry::audit::{Actor, Audit, Outcome, Record};
 use crate::telemetry::labels::AdminRoute;
 use answer::Failure;
@@ -102,6 +103,7 @@ pub fn refuse(status: StatusCode, message: &str, request_id: &str) -> AdminRespo
 }
 
 fn answer_to(state: &AdminState, request: &AdminRequest) -> Result<AdminResponse, Failure> {
+    sabotage::pass(Point::Admin, || request.target.clone());
     let snapshot = state.live.current();
     gate::check_host(&snapshot.admin, request)?;
     gate::check_origin(request)?;

@@ -8,6 +8,7 @@
 //! and a load that was under way cannot bring the key back.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 #[expect(
     clippy::disallowed_types,
@@ -31,6 +32,7 @@ use super::secrets::{Env, process_env};
 use super::snapshot::{Listen, ProcessSettings, Snapshot};
 use super::source::{Loader, Overlay, SourceSet, Watched};
 use crate::keys::seal::MasterRing;
+use crate::sabotage::{self, Point};
 use crate::telemetry::metrics::Metrics;
 
 /// The clock, handed in.
@@ -460,15 +462,9 @@ impl Writer<'_> {
     fn attempt(&mut self, trigger: Trigger, patience: Patience) -> Option<ReloadOutcome> {
         let now = (self.live.now)();
         let started = Instant::now();
-        self.live.refresh_revoked();
-        let set = self.state.loader.read(now);
-        if patience == Patience::Young && is_half_written(&set, now) {
-            return None;
-        }
-        let outcome = self.apply(&set);
-        if !matches!(outcome, ReloadOutcome::Failed(_)) {
-            self.keep_copy(&set);
-        }
+        let looked = catch_unwind(AssertUnwindSafe(|| self.look(trigger, patience, now)));
+        // A panic leaves what runs as it was, and the next trigger looks again.
+        let outcome = looked.unwrap_or_else(|_| Some(ReloadOutcome::Failed(self.panicked())))?;
         let report = match &outcome {
             ReloadOutcome::Failed(report) => report.clone(),
             ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => {
@@ -483,6 +479,34 @@ impl Writer<'_> {
             observer.reloaded(trigger, &outcome, &report, at);
         }
         Some(outcome)
+    }
+
+    fn look(
+        &mut self,
+        trigger: Trigger,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Option<ReloadOutcome> {
+        self.live.refresh_revoked();
+        sabotage::pass(Point::Reload, || format!("{trigger:?}"));
+        let set = self.state.loader.read(now);
+        if patience == Patience::Young && is_half_written(&set, now) {
+            return None;
+        }
+        let outcome = self.apply(&set);
+        if !matches!(outcome, ReloadOutcome::Failed(_)) {
+            self.keep_copy(&set);
+        }
+        Some(outcome)
+    }
+
+    fn panicked(&self) -> Report {
+        let message = "a defect of Aqueduct itself ended the load; its log names the place";
+        let place = Place::file(&self.live.dir);
+        let problem = Problem::new(Severity::Error, "E061", place, message.to_owned());
+        let report = Report::new(vec![problem]);
+        self.live.report.store(Arc::new(report.clone()));
+        report
     }
 
     fn apply(&mut self, set: &SourceSet) -> ReloadOutcome {

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -151,28 +152,38 @@ struct Worker {
 }
 
 impl Worker {
+    /// Goes on after a panic: the next look comes with the next event, or when it is time to poll.
     fn run(&mut self) {
         loop {
-            let wait = self.wake_at().saturating_duration_since(Instant::now());
-            match self.inbox.recv_timeout(wait) {
-                Ok(Message::Hint { paths, is_removal }) => {
-                    if self.take_hint(&paths, is_removal) {
-                        self.note_change();
-                    }
+            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    self.change = None;
+                    self.poll_at = Instant::now() + self.timing.poll;
                 }
-                Ok(Message::WatcherFailed(error)) => {
-                    self.fail(&error);
-                    self.note_change();
-                }
-                Ok(Message::Reload { trigger, reply }) => {
-                    if !self.answer(trigger, reply) {
-                        return;
-                    }
-                }
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.wake(),
             }
         }
+    }
+
+    /// Takes one message, or looks when it is time. `false`: stop.
+    fn turn(&mut self) -> bool {
+        let wait = self.wake_at().saturating_duration_since(Instant::now());
+        match self.inbox.recv_timeout(wait) {
+            Ok(Message::Hint { paths, is_removal }) => {
+                if self.take_hint(&paths, is_removal) {
+                    self.note_change();
+                }
+            }
+            Ok(Message::WatcherFailed(error)) => {
+                self.fail(&error);
+                self.note_change();
+            }
+            Ok(Message::Reload { trigger, reply }) => return self.answer(trigger, reply),
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => self.wake(),
+        }
+        true
     }
 
     fn wake_at(&self) -> Instant {

@@ -23,6 +23,10 @@ pub async fn serve(
         Ok(()) => answer(engine, session, arrived).await,
         Err(error) => Err(error),
     };
+    if storage::has_answered(session) {
+        // A panic while the answer was written.
+        return false;
+    }
     let reply = match answer {
         Ok(reply) => reply,
         Err(error) if error.kind() == Kind::ClientGone => return false,

@@ -32,6 +32,7 @@ use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::record::{AiRecord, Record};
 use crate::proxy::{cors, head, ids, relay, respond, storage};
+use crate::sabotage::{self, Point};
 use crate::telemetry::labels::{Op, Proto};
 
 /// Of a refusal, read to see whether it blames what we added.
@@ -102,6 +103,7 @@ async fn run(
         .limiter
         .enter(arrived.started)
         .map_err(|refused| record.limited(refused))?;
+    sabotage::pass(Point::Request, || storage::path(session));
     let endpoint = repository
         .ai
         .as_ref()
@@ -438,6 +440,7 @@ async fn fail(
     let answer = openai::error::answer(error.kind());
     record.error(error, answer.code.unwrap_or(answer.kind));
     if error.kind() == Kind::ClientGone || storage::has_answered(session) {
+        record.cut(session);
         return false;
     }
     let mut reply = error_reply(error, &arrived.id, record.attempts);

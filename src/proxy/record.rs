@@ -238,6 +238,13 @@ impl Record {
         }
     }
 
+    /// The answer was cut short by a failure that came after its head.
+    pub fn cut(&mut self, session: &ServerSession) {
+        if let (0, Some(head)) = (self.status, session.response_written()) {
+            self.status = head.status.as_u16();
+        }
+    }
+
     /// Counts and logs the request.
     pub fn finish(&mut self, engine: &Engine, arrived: &Arrived, session: &ServerSession) {
         let end = self.ended.unwrap_or_else(Instant::now);

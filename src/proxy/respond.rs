@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::message::reply::Reply;
 use crate::proxy::exchange::client_gone;
 use crate::proxy::{drain, head};
+use crate::sabotage::{self, Point};
 
 /// Headers that are added to those of an answer: our ids, its framing, and Pingora's `date` and `connection`.
 pub const ROOM: usize = 6;
@@ -50,5 +51,11 @@ pub async fn write_head(session: &mut ServerSession, head: ResponseHeader) -> Re
     session
         .write_response_header(Box::new(head))
         .await
-        .map_err(|error| client_gone(&error))
+        .map_err(|error| client_gone(&error))?;
+    sabotage::pass(Point::Answer, || target(session));
+    Ok(())
+}
+
+fn target(session: &ServerSession) -> String {
+    String::from_utf8_lossy(session.req_header().raw_path()).into_owned()
 }

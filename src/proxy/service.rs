@@ -10,11 +10,13 @@
 //! [`upload`](super::upload) and [`relay`](super::relay).
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use http::{HeaderMap, Method, Version, header};
 use ipnet::IpNet;
 use pingora::apps::{
@@ -225,13 +227,34 @@ impl Listener {
         };
         let checked = check_head(session, &arrived.snapshot.limits);
         let front = self.front(session, &arrived.snapshot);
+        let served = self.answer(session, &arrived, front, checked);
+        if let Ok(reusable) = AssertUnwindSafe(served).catch_unwind().await {
+            return reusable;
+        }
+        // The panic is counted and its place logged. What it left of the session is good for one answer, if none
+        // has begun, and for nothing after it.
+        session.set_keepalive(None);
+        let failed = Err(Error::internal("a panic"));
+        let answered = self.answer(session, &arrived, front, failed);
+        drop(AssertUnwindSafe(answered).catch_unwind().await);
+        false
+    }
+
+    /// Answers in the dialect of the front.
+    async fn answer(
+        &self,
+        session: &mut ServerSession,
+        arrived: &Arrived,
+        front: Front,
+        checked: Result<()>,
+    ) -> bool {
         // Boxed: an idle connection must not keep room for a request's whole state.
         match front {
             Front::Storage(Protocol::S3) => {
-                Box::pin(storage::serve(&self.engine, session, &arrived, checked)).await
+                Box::pin(storage::serve(&self.engine, session, arrived, checked)).await
             }
-            Front::Ai => Box::pin(ai::serve(&self.engine, session, &arrived, checked)).await,
-            Front::Admin => Box::pin(admin::serve(&self.engine, session, &arrived, checked)).await,
+            Front::Ai => Box::pin(ai::serve(&self.engine, session, arrived, checked)).await,
+            Front::Admin => Box::pin(admin::serve(&self.engine, session, arrived, checked)).await,
             // Refused by config's check: no listener of this version speaks them.
             Front::Storage(Protocol::Gcs | Protocol::Azure) => false,
         }

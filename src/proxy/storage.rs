@@ -18,6 +18,7 @@ use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody};
 use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
+use crate::sabotage::{self, Point};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
 use crate::storage::s3::buckets::LISTING_BYTES_MAX;
@@ -84,6 +85,7 @@ async fn run(
         .limiter
         .enter(arrived.started)
         .map_err(|refused| record.limited(refused))?;
+    sabotage::pass(Point::Request, || path(session));
     let Identified {
         key,
         repository,
@@ -375,6 +377,7 @@ pub(super) async fn fail(
     let failure = Failure::from(error);
     record.error(error, &failure.code);
     if error.kind() == Kind::ClientGone || has_answered(session) {
+        record.cut(session);
         return false;
     }
     let path = path(session);

@@ -12,7 +12,7 @@ struct Layer {
     may: &'static [&'static str],
 }
 
-const LEAVES: &[&str] = &["error", "protocol", "secret"];
+const LEAVES: &[&str] = &["error", "protocol", "sabotage", "secret"];
 const ALL: &[&str] = &[
     "admin",
     "ai",
@@ -38,6 +38,10 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         part: "protocol",
+        may: &[],
+    },
+    Layer {
+        part: "sabotage",
         may: &[],
     },
     Layer {

@@ -32,6 +32,8 @@ mod names;
 #[cfg(test)]
 mod object_store;
 #[cfg(test)]
+mod panics;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod support;

@@ -44,6 +44,8 @@ pub(crate) struct Setup {
     pub(crate) repository: &'static str,
     /// Lines for the S3 resource, such as `trailers = false`.
     pub(crate) resource: &'static str,
+    /// Where to panic: see `aqueduct::sabotage`.
+    pub(crate) panic_at: &'static str,
 }
 
 /// Dropping it kills the process and removes its files.
@@ -89,6 +91,7 @@ impl Server {
         let child = command()
             .args(["serve", "--config"])
             .arg(dir.path().join("etc/config"))
+            .env("AQUEDUCT_PANIC_AT", setup.panic_at)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -1,0 +1,55 @@
+//! Panics on demand, so that tests can see what a panic leaves standing. A release build has none of it.
+//!
+//! The environment says where, and is read once: `AQUEDUCT_PANIC_AT=request=/media/boom,reload=Watch` panics in
+//! every request whose target holds `/media/boom`, and in every reload that files set off.
+
+/// Where a panic can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Once a request is admitted.
+    Request,
+    /// Once the head of an answer is written.
+    Answer,
+    /// Within a load of the config.
+    Reload,
+    /// Within the admin API.
+    Admin,
+}
+
+/// Panics where the environment asks for it.
+#[cfg(debug_assertions)]
+pub fn pass(point: Point, subject: impl FnOnce() -> String) {
+    static ASKED: std::sync::OnceLock<Vec<(Point, String)>> = std::sync::OnceLock::new();
+    let asked = ASKED.get_or_init(asked);
+    if asked.is_empty() {
+        return;
+    }
+    let subject = subject();
+    let is_meant = |(at, part): &(Point, String)| *at == point && subject.contains(part);
+    assert!(
+        !asked.iter().any(is_meant),
+        "a panic on demand at {subject}"
+    );
+}
+
+/// Nothing: the panics on demand are not in this build.
+#[cfg(not(debug_assertions))]
+pub fn pass(_point: Point, _subject: impl FnOnce() -> String) {}
+
+#[cfg(debug_assertions)]
+fn asked() -> Vec<(Point, String)> {
+    let text = std::env::var("AQUEDUCT_PANIC_AT").unwrap_or_default();
+    let entries = text.split(',').filter_map(|entry| entry.split_once('='));
+    entries
+        .filter_map(|(name, part)| {
+            let point = match name {
+                "request" => Point::Request,
+                "answer" => Point::Answer,
+                "reload" => Point::Reload,
+                "admin" => Point::Admin,
+                _ => return None,
+            };
+            Some((point, part.to_owned()))
+        })
+        .collect()
+}
