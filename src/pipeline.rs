@@ -19,14 +19,14 @@ use crate::config::snapshot::{KeyEntry, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::keys::Key;
 use crate::message::reply::Reply;
-use crate::policy::authorize::{self, Permit};
+use crate::policy::authorize::{self, Demand, Permit, Scope};
 use crate::policy::route::{Bucket, CreatedBuckets, Repository, Resource, StorageEndpoint};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::buckets::{self, CreatedPage, ListedBucket, Page};
 use crate::storage::s3::downstream;
 use crate::storage::s3::route::{self, Op, S3Request, WholeOp};
 use crate::storage::s3::upstream::{self, UpstreamRequest};
-use crate::storage::s3::{Arrival, names};
+use crate::storage::s3::{Arrival, names, wire};
 
 /// A request whose sender is known.
 pub struct Identified {
@@ -95,8 +95,9 @@ pub fn identify(
 }
 
 /// Checks every target of the whole request, and finds the buckets that it names.
-pub fn permit(key: Arc<Key>, repository: Arc<Repository>, op: WholeOp) -> Result<Permitted> {
+pub fn permit(key: Arc<Key>, repository: Arc<Repository>, mut op: WholeOp) -> Result<Permitted> {
     let endpoint = storage(&repository)?;
+    refuse_entries(&key, endpoint, &mut op);
     let request = op.request();
     if request.op() == Op::CreateBucket
         && let Some(name) = request.bucket()
@@ -143,6 +144,26 @@ pub fn permit(key: Arc<Key>, repository: Arc<Repository>, op: WholeOp) -> Result
     })
 }
 
+/// Takes out of a batch delete what the key may not delete, or what cannot be named at the store.
+fn refuse_entries(key: &Key, endpoint: &StorageEndpoint, op: &mut WholeOp) {
+    let request = op.request();
+    let (Op::DeleteObjects, Some(name)) = (request.op(), request.bucket()) else {
+        return;
+    };
+    let access = request.access();
+    let name: Box<str> = name.into();
+    let bucket = endpoint.by_name.get(&name);
+    let prefix = bucket.map_or("", |bucket| &*bucket.prefix);
+    op.refuse(|object| {
+        let scope = Scope::Object {
+            bucket: &name,
+            key: object,
+        };
+        authorize::check(key, Demand { access, scope })?;
+        upstream::check_upstream_key(prefix, object)
+    });
+}
+
 /// Decides what is done.
 pub fn plan(permitted: Permitted) -> Result<Plan> {
     let Permitted {
@@ -161,6 +182,10 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
     {
         let region = bucket.resource.s3().map_or("", |account| &account.region);
         return Ok(Plan::Reply(Box::new(xml(downstream::location(region)))));
+    }
+    if op.op() == Op::DeleteObjects && op.delete().entries.is_empty() {
+        let reply = xml(wire::delete_result(op.refused()));
+        return Ok(Plan::Reply(Box::new(reply)));
     }
     if let Some(source) = &source
         && !upstream::copies_natively(source, &bucket)

@@ -17,6 +17,8 @@ pub enum Scope<'a> {
     /// The repository itself (listing its buckets).
     Repository,
     Bucket(&'a str),
+    /// Something in a bucket; what exactly is asked for each by itself.
+    Inside(&'a str),
     /// All keys of a bucket that start with a prefix (listings).
     Prefix {
         bucket: &'a str,
@@ -73,7 +75,8 @@ pub fn may_see(key: &Key, bucket: &str) -> bool {
                 .any(|allowed| split(allowed).0 == bucket))
 }
 
-fn check(key: &Key, demand: Demand<'_>) -> Result<()> {
+/// Checks one demand, where the others do not fall with it.
+pub fn check(key: &Key, demand: Demand<'_>) -> Result<()> {
     if demand.access > key.access {
         return Err(denied("the key's access is too low"));
     }
@@ -82,7 +85,8 @@ fn check(key: &Key, demand: Demand<'_>) -> Result<()> {
     }
     match demand.scope {
         Scope::Repository => Ok(()),
-        Scope::Bucket(bucket) => {
+        Scope::Inside(bucket) if may_see(key, bucket) => Ok(()),
+        Scope::Bucket(bucket) | Scope::Inside(bucket) => {
             if !may_see(key, bucket) {
                 return Err(denied(
                     "the bucket is not in allow_buckets or allow_prefixes",
@@ -230,6 +234,8 @@ mod tests {
                 ),
                 (Access::Read, Scope::Bucket("b"), Expect::Allow),
                 (Access::Admin, Scope::Bucket("b"), Expect::Deny),
+                (Access::Write, Scope::Inside("b"), Expect::Allow),
+                (Access::Write, Scope::Inside("other"), Expect::Deny),
                 (Access::Read, object("whole", "x"), Expect::Allow),
                 (Access::Read, object("other", "ci/x"), Expect::Deny),
                 (Access::Read, Scope::Bucket("other"), Expect::Deny),

@@ -7,6 +7,8 @@ mod ai;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod batch_delete;
+#[cfg(test)]
 mod buckets;
 #[cfg(test)]
 mod canary;

@@ -15,7 +15,8 @@ use smallvec::SmallVec;
 use address::{Address, address, decode_text, parse_copy_source};
 pub use table::{Class, Level, Op, Renaming, Reply, RequestBody, Row, Verb};
 
-use super::wire::{self, Delete};
+use super::error::Failure;
+use super::wire::{self, Delete, DeleteEntry};
 use super::{Arrival, names};
 use crate::error::{Error, Kind, Result};
 use crate::keys::Access;
@@ -178,6 +179,7 @@ impl S3Request {
                 request: self,
                 document: None,
                 delete: Delete::default(),
+                refused: Vec::new(),
             }),
             RequestBody::Document { .. } => Err(Error::internal(format_args!(
                 "{} was not given its document",
@@ -203,11 +205,14 @@ impl S3Request {
         } else {
             Delete::default()
         };
-        Ok(WholeOp {
+        let mut op = WholeOp {
             request: self,
             document: Some(document),
             delete,
-        })
+            refused: Vec::new(),
+        };
+        op.refuse(names::check_key);
+        Ok(op)
     }
 }
 
@@ -217,6 +222,14 @@ pub struct WholeOp {
     request: S3Request,
     document: Option<Bytes>,
     delete: Delete,
+    refused: Vec<RefusedEntry>,
+}
+
+/// An entry of a batch delete that is not carried out, and why.
+#[derive(Debug)]
+pub struct RefusedEntry {
+    pub entry: DeleteEntry,
+    pub failure: Failure,
 }
 
 impl WholeOp {
@@ -233,9 +246,27 @@ impl WholeOp {
         self.document.as_ref()
     }
 
-    /// The entries of a batch delete; empty for any other operation.
+    /// The entries of a batch delete that are carried out; empty for any other operation.
     pub fn delete(&self) -> &Delete {
         &self.delete
+    }
+
+    /// The entries of a batch delete that are answered without being carried out.
+    pub fn refused(&self) -> &[RefusedEntry] {
+        &self.refused
+    }
+
+    /// Takes the entries out of a batch delete that may not be carried out: the others do not fall with them.
+    pub fn refuse(&mut self, check: impl Fn(&str) -> Result<()>) {
+        for entry in std::mem::take(&mut self.delete.entries) {
+            match check(&entry.key) {
+                Ok(()) => self.delete.entries.push(entry),
+                Err(error) => self.refused.push(RefusedEntry {
+                    entry,
+                    failure: Failure::from(&error),
+                }),
+            }
+        }
     }
 
     /// Everything that must be allowed.
@@ -261,6 +292,10 @@ impl WholeOp {
         }
         match (request.row.op, request.row.class) {
             (Op::DeleteObjects, _) => {
+                demands.push(Demand {
+                    access,
+                    scope: Scope::Inside(bucket),
+                });
                 demands.extend(self.delete.entries.iter().map(|entry| Demand {
                     access,
                     scope: Scope::Object {

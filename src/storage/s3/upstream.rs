@@ -222,7 +222,7 @@ fn target(op: &WholeOp, bucket: &Bucket, account: &S3Account) -> Result<String> 
 
 /// A key that fits for the client may be too long behind the prefix; one with dot segments could leave it at a store
 /// that collapses paths.
-fn check_upstream_key(prefix: &str, key: &str) -> Result<()> {
+pub fn check_upstream_key(prefix: &str, key: &str) -> Result<()> {
     if prefix.len() + key.len() > names::KEY_BYTES_MAX {
         return Err(Error::new(Kind::KeyTooLong, "Your key is too long"));
     }
@@ -285,7 +285,7 @@ fn copy_source(from: &CopySource, source: &Bucket) -> Result<HeaderValue> {
 
 /// The document in the provider's names.
 fn document(op: &WholeOp, bucket: &Bucket) -> Result<Option<Bytes>> {
-    if op.op() == Op::DeleteObjects && !bucket.prefix.is_empty() {
+    if op.op() == Op::DeleteObjects && (!bucket.prefix.is_empty() || !op.refused().is_empty()) {
         for entry in &op.delete().entries {
             check_upstream_key(&bucket.prefix, &entry.key)?;
         }

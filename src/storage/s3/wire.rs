@@ -13,6 +13,7 @@ use quick_xml::events::Event;
 pub use translate::{Outcome, translate};
 
 use super::names;
+use super::route::RefusedEntry;
 use crate::error::{Error, Kind, Result};
 
 /// Keys in one batch delete.
@@ -72,7 +73,9 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete> {
                 if std::mem::replace(has_key, true) {
                     return Err(malformed());
                 }
-                names::check_key(&text)?;
+                if text.is_empty() {
+                    return Err(malformed());
+                }
                 entry.key = text;
             }
             (["Delete", "Object", field], Part::Close(text)) => {
@@ -113,6 +116,28 @@ pub fn write_delete(delete: &Delete, prefix: &str) -> Bytes {
     }
     out.push_str("</Delete>");
     out.into()
+}
+
+/// The answer to a batch delete of which nothing is carried out.
+pub fn delete_result(refused: &[RefusedEntry]) -> Bytes {
+    let mut out = document("DeleteResult");
+    push_refused(&mut out, refused);
+    out.push_str("</DeleteResult>");
+    out.into()
+}
+
+/// What the answer to a batch delete says of entries that were not carried out, quiet or not.
+fn push_refused(out: &mut String, refused: &[RefusedEntry]) {
+    for RefusedEntry { entry, failure } in refused {
+        out.push_str("<Error>");
+        push_element(out, "Key", &entry.key);
+        for (name, value) in entry.others.iter().filter(|(name, _)| *name == "VersionId") {
+            push_element(out, name, value);
+        }
+        push_element(out, "Code", &failure.code);
+        push_element(out, "Message", &failure.message);
+        out.push_str("</Error>");
+    }
 }
 
 /// The declaration and the open root of a document of ours.
@@ -325,18 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_keys_is_the_most_and_reserved_ones_are_refused() {
+    fn a_thousand_keys_is_the_most() {
         let document = |count: usize| {
             let objects = "<Object><Key>k</Key></Object>".repeat(count);
             format!("<Delete>{objects}</Delete>")
         };
         assert!(parse_delete(document(1000).as_bytes()).is_ok());
         assert!(parse_delete(document(1001).as_bytes()).is_err());
-        let reserved = "<Delete><Object><Key>.aqueduct/x</Key></Object></Delete>";
-        assert_eq!(
-            parse_delete(reserved.as_bytes()).unwrap_err().kind(),
-            Kind::AccessDenied
-        );
     }
 
     #[test]

@@ -176,11 +176,23 @@ class Keys(Case):
         s3 = client("prefix")
         inside = "inside/" + self.at + "victim"
         s3.put_object(Bucket=name("one"), Key=inside, Body=b"x")
-        # One entry outside refuses all of them: nothing is deleted.
-        mixed = {"Objects": [{"Key": inside}, {"Key": self.at + "there"}]}
-        self.refused("AccessDenied", s3.delete_objects, Bucket=name("one"), Delete=mixed, status=403)
+        outside = [self.at + "there", "inside/../" + self.at + "there"]
+        denied = [(key, "AccessDenied") for key in outside]
+        for quiet in (False, True):
+            with self.subTest(quiet=quiet):
+                s3.put_object(Bucket=name("one"), Key=inside, Body=b"x")
+                mixed = {"Objects": [{"Key": key} for key in (inside, *outside)], "Quiet": quiet}
+                answer = s3.delete_objects(Bucket=name("one"), Delete=mixed)
+                self.assertEqual([(entry["Key"], entry["Code"]) for entry in answer["Errors"]], denied)
+                self.assertEqual([entry["Key"] for entry in answer.get("Deleted", [])], [] if quiet else [inside])
+                self.assertIsNone(stored("one", inside))
+        only = {"Objects": [{"Key": key} for key in outside]}
+        answer = s3.delete_objects(Bucket=name("one"), Delete=only)
+        self.assertEqual([(entry["Key"], entry["Code"]) for entry in answer["Errors"]], denied)
+        self.assertNotIn("Deleted", answer)
         self.assertEqual(stored("one", self.at + "there"), b"there")
-        self.assertEqual(stored("one", inside), b"x")
+        self.refused("AccessDenied", s3.delete_objects, Bucket=name("two"), Delete=only, status=403)
+        s3.put_object(Bucket=name("one"), Key=inside, Body=b"x")
         s3.delete_objects(Bucket=name("one"), Delete={"Objects": [{"Key": inside}]})
         self.assertIsNone(stored("one", inside))
 

@@ -412,7 +412,7 @@ fn a_batch_delete_states_its_demands_only_with_its_document() {
     let whole = request().with_body(document.into()).unwrap();
     let keys: Vec<_> = whole.demands().iter().map(|demand| demand.scope).collect();
     let object = |key| Scope::Object { bucket: "bkt", key };
-    assert_eq!(keys, [object("a"), object("b")]);
+    assert_eq!(keys, [Scope::Inside("bkt"), object("a"), object("b")]);
     assert!(request().with_body("<Delete/>".into()).is_err());
     assert!(
         owned("GET", "/bkt/k", &[])
@@ -421,6 +421,43 @@ fn a_batch_delete_states_its_demands_only_with_its_document() {
             .with_body(Bytes::new())
             .is_err()
     );
+}
+
+#[test]
+fn entries_of_a_batch_delete_are_refused_one_by_one() {
+    let request = owned("POST", "/bkt?delete", &[]).decode().unwrap();
+    let entries =
+        ["a", ".aqueduct/x", "../b", "c"].map(|key| format!("<Object><Key>{key}</Key></Object>"));
+    let document = format!("<Delete>{}</Delete>", entries.concat());
+    let mut whole = request.with_body(document.into()).unwrap();
+    whole.refuse(|key| {
+        if key == "c" {
+            Err(invalid("no c"))
+        } else {
+            Ok(())
+        }
+    });
+    let kept: Vec<&str> = whole
+        .delete()
+        .entries
+        .iter()
+        .map(|entry| &*entry.key)
+        .collect();
+    assert_eq!(kept, ["a"]);
+    let refused: Vec<_> = whole
+        .refused()
+        .iter()
+        .map(|refused| (&*refused.entry.key, &*refused.failure.code))
+        .collect();
+    let expected = [
+        (".aqueduct/x", "AccessDenied"),
+        ("../b", "InvalidArgument"),
+        ("c", "InvalidArgument"),
+    ];
+    assert_eq!(refused, expected);
+    let keys: Vec<_> = whole.demands().iter().map(|demand| demand.scope).collect();
+    let object = |key| Scope::Object { bucket: "bkt", key };
+    assert_eq!(keys, [Scope::Inside("bkt"), object("a")]);
 }
 
 proptest::proptest! {

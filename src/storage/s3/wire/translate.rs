@@ -36,6 +36,7 @@ pub fn translate(op: &WholeOp, bucket: &Bucket, location: &str, body: Bytes) -> 
     }
     let names_something = bucket.is_renamed()
         || op.op() == Op::CompleteMultipartUpload
+        || !op.refused().is_empty()
         || memchr::memmem::find(&body, b".aqueduct").is_some();
     if !names_something {
         return Ok(Outcome::Document(body));
@@ -235,6 +236,17 @@ impl<'a> Translation<'a> {
 
     /// An element written as `<Name/>`: it is filled where the client's value is not empty.
     fn empty_field(&mut self, path: &[&str], from: usize, to: usize) -> Result<()> {
+        if let ([root], false) = (path, self.op.refused().is_empty()) {
+            // A quiet batch delete without an error of the store's.
+            self.copy_up_to(to.saturating_sub("/>".len()));
+            self.out.push('>');
+            super::push_refused(&mut self.out, self.op.refused());
+            self.out.push_str("</");
+            self.out.push_str(root);
+            self.out.push('>');
+            self.copied = to;
+            return Ok(());
+        }
         let value = match self.field(path) {
             Some(Field::Echo(name)) => self
                 .echo(self.op.request().query(name).unwrap_or_default())
@@ -271,6 +283,10 @@ impl<'a> Translation<'a> {
             self.out.truncate(at);
             self.copied = to;
             self.hidden += 1;
+        }
+        if path.len() == 1 && !self.op.refused().is_empty() {
+            self.copy_up_to(from);
+            super::push_refused(&mut self.out, self.op.refused());
         }
         let needs_marker = path.len() == 1
             && self.op.op() == Op::ListObjects

@@ -194,3 +194,43 @@ proptest::proptest! {
         let _ = outcome("GET", "/shown?list-type=2", "", &format!("<R>{document}</R>"));
     }
 }
+
+#[test]
+fn refused_entries_are_told_with_the_others() {
+    let entry =
+        "<Object><Key>k</Key></Object><Object><Key>&lt;no</Key><VersionId>v</VersionId></Object>";
+    let op = || {
+        let request = owned("POST", "/shown?delete", &[]).decode().unwrap();
+        let document = format!("<Delete>{entry}</Delete>");
+        let mut op = request.with_body(document.into()).unwrap();
+        let denied = || Error::new(Kind::AccessDenied, "Access Denied");
+        op.refuse(|key| if key == "k" { Ok(()) } else { Err(denied()) });
+        op
+    };
+    const TOLD: &str = "<Error><Key>&lt;no</Key><VersionId>v</VersionId><Code>AccessDenied</Code>\
+                        <Message>Access Denied</Message></Error>";
+    for (document, before, after) in [
+        (
+            "<R><Deleted><Key>p/k</Key></Deleted></R>",
+            "<R><Deleted><Key>k</Key></Deleted>",
+            "</R>",
+        ),
+        ("<R xmlns=\"x\"/>", "<R xmlns=\"x\">", "</R>"),
+        (
+            "<?xml version=\"1.0\"?>\n<R></R>\n",
+            "<?xml version=\"1.0\"?>\n<R>",
+            "</R>\n",
+        ),
+    ] {
+        let bucket = bucket("shown", "hidden", "p/", Addressing::Path);
+        let translated = translate(&op(), &bucket, "", document.to_owned().into()).unwrap();
+        let expected = format!("{before}{TOLD}{after}");
+        assert_eq!(translated, Outcome::Document(expected.into()), "{document}");
+    }
+    let own = crate::storage::s3::wire::delete_result(op().refused());
+    assert!(
+        std::str::from_utf8(&own)
+            .unwrap()
+            .ends_with(&format!("{TOLD}</DeleteResult>"))
+    );
+}
