@@ -2,6 +2,7 @@
 # make test       what CI runs: format, lints, Rust tests, real SDKs against real servers
 # make test-long  the same and what takes longer
 # make bench      microbenchmarks, then load/compare against nginx and bare Pingora
+# make s3-tests   ceph/s3-tests through Aqueduct, test by test against SeaweedFS alone; S3_TESTS=<checkout>
 # make check      format and lints alone
 #
 # Needs a Rust toolchain, a C compiler, Python 3 and Node; scripts/setup-build and tests/sdk/run see to
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-long bench clean
+.PHONY: help demo check test test-long bench s3-tests clean
 
 SETUP := scripts/setup-build
 # Shown by the metric aqueduct_build_info and by /-/status. Empty where there is no git or no compiler yet.
@@ -42,6 +43,11 @@ test-long: check
 bench:
 	$(SETUP) cargo bench $(FLAGS)
 	load/compare
+
+s3-tests:
+	@S3_TESTS=$(S3_TESTS) tests/s3-tests/run --checkout
+	$(SETUP) cargo build $(FLAGS) --bin aqueduct
+	S3_TESTS=$(S3_TESTS) AQUEDUCT_BIN=$(BUILT) tests/s3-tests/run
 
 clean:
 	cargo clean

@@ -12,6 +12,7 @@
 #   TESTBED_DIR        folder for downloads, data, logs and pids  (default: .testbed at the repository's root)
 #   TESTBED_SERVICES   which to run                              (default "seaweedfs aimock llama")
 #   TESTBED_PORT_BASE  first port                                (default 18000; see the list below)
+#   TESTBED_S3_USERS   file with SeaweedFS identities, one a line each ending in a comma, beside the bed's own
 #   TESTBED_KEEP_DATA  1 keeps stored objects over a restart     (default: every start is empty)
 set -euo pipefail
 
@@ -150,6 +151,7 @@ fi
 if want seaweedfs; then
   cat >"$DIR/run/s3.json" <<JSON
 {"identities":[
+$(cat "${TESTBED_S3_USERS:-/dev/null}")
  {"name":"admin","credentials":[{"accessKey":"$S3_AK","secretKey":"$S3_SK"}],"actions":["Admin","Read","List","Tagging","Write"]},
  {"name":"one","credentials":[{"accessKey":"$S3_ONE_AK","secretKey":"$S3_ONE_SK"}],"actions":["Admin:$S3_ONE","Read:$S3_ONE","List:$S3_ONE","Tagging:$S3_ONE","Write:$S3_ONE"]},
  {"name":"two","credentials":[{"accessKey":"$S3_TWO_AK","secretKey":"$S3_TWO_SK"}],"actions":["Admin:$S3_TWO","Read:$S3_TWO","List:$S3_TWO","Tagging:$S3_TWO","Write:$S3_TWO"]},

@@ -1,0 +1,86 @@
+"""What a run of s3-tests means: reports, the baseline, the exceptions, and the judgement over them."""
+
+import pathlib
+import sys
+import tomllib
+import xml.etree.ElementTree
+
+HERE = pathlib.Path(__file__).resolve().parent
+BASELINE = HERE / "baseline.txt"
+EXCEPTIONS = HERE / "exceptions.toml"
+
+
+def read_report(path):
+    """Test -> passed, failed or skipped. A test whose set-up or clean-up broke has failed."""
+    results = {}
+    for case in xml.etree.ElementTree.parse(path).iter("testcase"):
+        test = case.get("classname").rsplit(".", 1)[-1] + ".py::" + case.get("name")
+        kinds = {child.tag for child in case}
+        outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+        # A test may be reported twice: once for itself, once for its clean-up.
+        if results.get(test) != "failed":
+            results[test] = outcome
+    return results
+
+
+def baseline():
+    """The tests that pass on SeaweedFS alone."""
+    lines = BASELINE.read_text().splitlines() if BASELINE.exists() else []
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def commit_of_baseline():
+    lines = BASELINE.read_text().splitlines() if BASELINE.exists() else []
+    return next((line.split()[-1] for line in lines if line.startswith("# suite ")), "main")
+
+
+def write_baseline(results, commit, version):
+    passed = sorted(test for test, outcome in results.items() if outcome == "passed")
+    head = f"# Tests that pass on SeaweedFS alone; written by `tests/s3-tests/run --direct`.\n" \
+           f"# suite ceph/s3-tests {commit}\n# store SeaweedFS {version}\n# {len(passed)} of {len(results)} tests\n\n"
+    BASELINE.write_text(head + "\n".join(passed) + "\n")
+
+
+def exceptions():
+    """Test -> why it fails through Aqueduct."""
+    reasons = {}
+    for entry in tomllib.loads(EXCEPTIONS.read_text()).get("exception", []):
+        for test in entry["tests"]:
+            if test in reasons:
+                raise SystemExit(f"s3-tests: {test} stands twice in {EXCEPTIONS.name}")
+            reasons[test] = entry["reason"]
+    return reasons
+
+
+def must_pass(test):
+    return test in baseline() and test not in exceptions()
+
+
+def judge(results, whole):
+    """Prints what is not as it should be; 0 where everything is."""
+    expected, excused, faults = baseline(), exceptions(), []
+    considered = expected | set(excused) if whole else (expected | set(excused)) & set(results)
+    for test in sorted(considered):
+        outcome = results.get(test, "missing from the run")
+        if test not in expected:
+            faults.append(f"{test} is an exception, but does not pass on SeaweedFS either: remove it")
+        elif test in excused and outcome == "passed":
+            faults.append(f"{test} passes, but is an exception: remove it")
+        elif test not in excused and outcome != "passed":
+            faults.append(f"{test}: {outcome}, passes on SeaweedFS alone")
+    better = sorted(test for test, outcome in results.items() if outcome == "passed" and test not in expected)
+    for test in better:
+        print(f"better {test}")
+    for fault in faults:
+        print(f"FAIL {fault}")
+    print(f"{len(considered & expected) - len(excused.keys() & considered)} must pass, {len(excused.keys() & considered)} exceptions, "
+          f"{len(better)} pass that fail on SeaweedFS alone; {len(faults)} faults", flush=True)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    # Judges a report again, after the lists were edited: verdict.py REPORT...
+    merged = {}
+    for name in sys.argv[1:]:
+        merged |= read_report(name)
+    sys.exit(judge(merged, whole=True))
