@@ -139,11 +139,7 @@ pub fn verify_document(
             "The request document is too large.",
         ));
     }
-    let mut declared = Declared::read(request, headers, length)?;
-    if request.op() == Op::CompleteMultipartUpload {
-        // That of the object which the parts make, not of the list of parts.
-        declared.checksum = None;
-    }
+    let declared = Declared::read(request, headers, length)?;
     let trailer = declared.trailer_in(&payload);
     let mut pipe = UploadPipe::new(&declared, payload, trailer, Ours::All, length);
     let mut out = Chunks::new();
@@ -225,6 +221,8 @@ struct Declared {
 
 impl Declared {
     fn read(request: &S3Request, headers: &HeaderMap, length: u64) -> Result<Self> {
+        // That of a completion is of the object which the parts make, and may end in their number.
+        let of_body = request.op() != Op::CompleteMultipartUpload;
         let mut checksum = None;
         let hoisted = request
             .hoisted()
@@ -232,7 +230,7 @@ impl Declared {
             .map(|(name, value)| (name, value))
             .filter(|(name, value)| length == 0 || !is_checksum_of_nothing(name.as_str(), value));
         for (name, value) in headers.iter().chain(hoisted) {
-            let Some(algorithm) = Algorithm::of_header(name.as_str()) else {
+            let Some(algorithm) = Algorithm::of_header(name.as_str()).filter(|_| of_body) else {
                 continue;
             };
             if checksum.is_some() {

@@ -241,8 +241,12 @@ fn push_query(out: &mut Vec<u8>, op: &WholeOp, bucket: &Bucket) -> Result<()> {
         .query_pairs()
         .iter()
         .map(|(name, value)| (*name, &**value))
-        // Given but empty is not given, except for what selects the operation.
-        .filter(|(name, value)| !value.is_empty() || request.row().when.contains(name))
+        // Given but empty is not given, except for what selects the operation, and for a page token: that one is
+        // wrong at some stores and repeated by others.
+        .filter(|(name, value)| {
+            let is_token = *name == "continuation-token" && bucket.prefix.is_empty();
+            !value.is_empty() || is_token || request.row().when.contains(name)
+        })
         .collect();
     let needs_prefix = lists && !bucket.prefix.is_empty();
     if needs_prefix && !pairs.iter().any(|(name, _)| *name == "prefix") {

@@ -53,6 +53,7 @@ pub(super) const SELECTORS: &[&str] = &[
 ];
 
 pub(super) const PARAMETERS: &[&str] = &[
+    UNORDERED,
     "bucket-region",
     "continuation-token",
     "delimiter",
@@ -219,6 +220,8 @@ impl Row {
     }
 }
 
+/// Ceph's: order is not needed. A store that does not know it lists in order, which is no wrong answer.
+const UNORDERED: &str = "allow-unordered";
 const VERSION: &[&str] = &["versionId"];
 const GET_QUERY: &[&str] = &[
     "partNumber",
@@ -305,6 +308,7 @@ pub(super) static TABLE: &[Row] = &[
     row(Op::ListObjectsV2, Bucket, Get, &["list-type"])
         .needs(Read, Class::List)
         .query(&[
+            UNORDERED,
             "continuation-token",
             "delimiter",
             "encoding-type",
@@ -317,7 +321,14 @@ pub(super) static TABLE: &[Row] = &[
         .reply(Reply::Document),
     row(Op::ListObjects, Bucket, Get, &[])
         .needs(Read, Class::List)
-        .query(&["delimiter", "encoding-type", "marker", "max-keys", "prefix"])
+        .query(&[
+            UNORDERED,
+            "delimiter",
+            "encoding-type",
+            "marker",
+            "max-keys",
+            "prefix",
+        ])
         .headers(&[LIST])
         .reply(Reply::Document),
     row(Op::ListObjectVersions, Bucket, Get, &["versions"])

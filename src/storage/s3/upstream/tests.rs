@@ -77,6 +77,16 @@ fn targets_carry_bucket_prefix_and_key_encoded_once() {
             &same,
             "/bkt?delimiter=%2F&list-type=2",
         ),
+        (
+            "/bkt?list-type=2&continuation-token=",
+            &same,
+            "/bkt?continuation-token=&list-type=2",
+        ),
+        (
+            "/bkt?list-type=2&continuation-token=",
+            &renamed,
+            "/up.stream?list-type=2&prefix=fol%20der%2F",
+        ),
         ("/bkt/k", &renamed, "/up.stream/fol%20der/k"),
         ("/bkt", &renamed, "/up.stream?prefix=fol%20der%2F"),
         (

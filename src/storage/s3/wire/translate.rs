@@ -169,18 +169,18 @@ impl<'a> Translation<'a> {
                 path,
             ) => match path {
                 ["Name" | "Bucket"] => Some(Field::Bucket),
+                ["NextMarker" | "NextKeyMarker"] => Some(Field::Cursor),
+                ["KeyCount"] => Some(Field::KeyCount),
+                ["IsTruncated"] => Some(Field::Truncated),
+                [entry, "Key" | "Prefix"] if is_entry(entry) => Some(Field::OfEntry),
+                // Without a prefix the store's own repetition of what it was asked is the client's.
+                [_] if self.bucket.prefix.is_empty() => None,
                 ["Prefix"] => Some(Field::Echo("prefix")),
                 ["Marker"] => Some(Field::Echo("marker")),
                 ["StartAfter"] => Some(Field::Echo("start-after")),
                 ["KeyMarker"] => Some(Field::Echo("key-marker")),
-                ["NextMarker" | "NextKeyMarker"] => Some(Field::Cursor),
-                ["ContinuationToken"] if !self.bucket.prefix.is_empty() => {
-                    Some(Field::Echo("continuation-token"))
-                }
-                ["NextContinuationToken"] if !self.bucket.prefix.is_empty() => Some(Field::Token),
-                ["KeyCount"] => Some(Field::KeyCount),
-                ["IsTruncated"] => Some(Field::Truncated),
-                [entry, "Key" | "Prefix"] if is_entry(entry) => Some(Field::OfEntry),
+                ["ContinuationToken"] => Some(Field::Echo("continuation-token")),
+                ["NextContinuationToken"] => Some(Field::Token),
                 _ => None,
             },
             (Op::DeleteObjects, ["Deleted" | "Error", "Key"]) => Some(Field::Cursor),

@@ -62,9 +62,20 @@ fn empty_elements_are_filled_where_the_client_asked_for_something() {
     check(
         "GET",
         "/shown?marker=m",
-        "",
+        "p/",
         "<R><Name>hidden</Name><Prefix/><Marker/><Delimiter /></R>",
         "<R><Name>shown</Name><Prefix/><Marker>m</Marker><Delimiter /></R>",
+    );
+}
+
+#[test]
+fn without_a_prefix_the_store_repeats_the_request_in_its_own_way() {
+    check(
+        "GET",
+        "/shown?encoding-type=url&prefix=%0A&marker=%0A",
+        "",
+        "<R><Name>hidden</Name><Prefix>&#10;</Prefix><Marker>%0A</Marker><EncodingType>url</EncodingType></R>",
+        "<R><Name>shown</Name><Prefix>&#10;</Prefix><Marker>%0A</Marker><EncodingType>url</EncodingType></R>",
     );
 }
 
