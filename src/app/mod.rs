@@ -13,7 +13,7 @@ mod signals;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pingora::services::Service as _;
 use tokio::runtime::Runtime;
@@ -39,6 +39,8 @@ use listeners::Bound;
 use observer::Observer;
 use signals::{Asked, Signals};
 
+/// How often idle connections to resources are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// What was built. The commit and the compiler are told by the `Makefile` (`AQUEDUCT_COMMIT`,
 /// `AQUEDUCT_RUSTC`); a plain `cargo build` does not know them.
 const BUILD: Build = Build {
@@ -219,6 +221,14 @@ async fn run(
         #[expect(clippy::disallowed_methods, reason = "this is app")]
         tokio::spawn(async move { service.start_service(Some(fds), stopping, 1).await });
     }
+    let sweeping = Arc::clone(engine);
+    #[expect(clippy::disallowed_methods, reason = "this is app")]
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            sweeping.dialer.sweep();
+        }
+    });
     tracing::info!(
         version = BUILD.version,
         generation = engine.live.load().generation,

@@ -312,17 +312,13 @@ async fn send_upstream(
 ) -> Result<Answer> {
     record.sending(resource);
     let client = session.req_header();
-    let head = upstream::request_head(resource, below_v1, &client.headers, content)?;
+    let mut head = upstream::request_head(resource, below_v1, &client.headers, content)?;
+    if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
+        head.headers.insert("traceparent", trace);
+    }
     let method = client.method.clone();
     let first_byte = first_byte(&client.headers, resource);
-    let trace = arrived.trace.and_then(ids::trace_header);
-    let make_head = || {
-        let mut headers = head.headers.clone();
-        if let Some(trace) = &trace {
-            headers.insert("traceparent", trace.clone());
-        }
-        head::request(method.clone(), &head.target, headers)
-    };
+    let make_head = || head::request(&method, &head.target, &head.headers);
     let outgoing = Outgoing {
         resource,
         head: &make_head,

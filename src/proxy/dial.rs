@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::v1::Connector;
-use pingora::protocols::http::client::HttpSession;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::protocols::tls::CaType;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
@@ -23,6 +21,8 @@ use uuid::Uuid;
 
 use crate::error::{Error, Fault, Kind, Result};
 use crate::policy::route::Resource;
+use crate::proxy::pool::Idle;
+use crate::proxy::upstream::Upstream;
 
 /// How long a resolved name is used before it is looked up again.
 const DNS_FRESH: Duration = Duration::from_secs(30);
@@ -32,26 +32,30 @@ const DNS_STALE_MAX: Duration = Duration::from_hours(1);
 const DNS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses of one name that are tried. Stops a name with hundreds of addresses from holding a request.
 const ADDRESSES_MAX: usize = 4;
-/// Pooled idle connections of the whole process.
-const POOL_SIZE: usize = 1024;
-
 /// Connects to resources, over HTTP/1.1.
 pub struct Dialer {
-    connector: Connector,
+    connector: TransportConnector,
     peers: DashMap<Uuid, Arc<Peers>>,
 }
 
-/// The addresses of one resource, as Pingora's peers: built once, so a request clones nothing.
+/// The addresses of one resource: built once, so a request clones nothing.
 struct Peers {
     resource: Arc<Resource>,
     resolved_at: Instant,
-    list: Vec<HttpPeer>,
+    list: Vec<Peer>,
+}
+
+/// One address, and its connections that wait for work.
+struct Peer {
+    target: HttpPeer,
+    address: SocketAddr,
+    idle: Arc<Idle>,
 }
 
 /// A connection that is ready for one exchange.
 pub struct Link {
     /// Boxed: an answer is handed on a few times, and this is most of it.
-    pub session: Box<HttpSession>,
+    pub session: Box<Upstream>,
     /// Taken from the pool: the peer may have closed it meanwhile.
     pub reused: bool,
     peers: Arc<Peers>,
@@ -60,12 +64,9 @@ pub struct Link {
 
 impl Dialer {
     pub fn new() -> Self {
-        let conf = ServerConf {
-            upstream_keepalive_pool_size: POOL_SIZE,
-            ..ServerConf::default()
-        };
+        let options = ConnectorOptions::from_server_conf(&ServerConf::default());
         Self {
-            connector: Connector::new(Some(ConnectorOptions::from_server_conf(&conf))),
+            connector: TransportConnector::new(Some(options)),
             peers: DashMap::new(),
         }
     }
@@ -75,11 +76,11 @@ impl Dialer {
         let peers = self.peers(resource).await?;
         let mut last = None;
         for (at, peer) in peers.list.iter().enumerate() {
-            match self.session(peer).await {
+            match self.session(peer, resource.timeouts.pool_idle).await {
                 Ok((mut session, reused)) => {
                     session.set_write_timeout(Some(resource.timeouts.idle));
                     return Ok(Link {
-                        session: Box::new(session),
+                        session,
                         reused,
                         peers: Arc::clone(&peers),
                         at,
@@ -101,25 +102,38 @@ impl Dialer {
     }
 
     /// A session with `peer`, and whether it came from the pool.
-    async fn session(&self, peer: &HttpPeer) -> pingora::Result<(HttpSession, bool)> {
-        if let Some(pooled) = self.connector.reused_http_session(peer).await {
-            return Ok((HttpSession::H1(pooled), true));
+    async fn session(
+        &self,
+        peer: &Peer,
+        idle_max: Duration,
+    ) -> pingora::Result<(Box<Upstream>, bool)> {
+        if let Some(kept) = peer.idle.take(idle_max) {
+            return Ok((kept, true));
         }
         // Boxed: connecting takes 9 KB of state, which most requests never need.
-        let (session, reused) = Box::pin(self.connector.get_http_session(peer)).await?;
-        Ok((HttpSession::H1(session), reused))
+        let stream = Box::pin(self.connector.new_stream(&peer.target)).await?;
+        Ok((Box::new(Upstream::new(stream)), false))
     }
 
     /// Gives a connection back after a complete exchange.
     pub async fn release(&self, link: Link) {
-        let (Some(peer), HttpSession::H1(session)) = (link.peers.list.get(link.at), *link.session)
-        else {
-            return;
-        };
-        let idle = link.peers.resource.timeouts.pool_idle;
-        self.connector
-            .release_http_session(session, peer, Some(idle))
-            .await;
+        let mut session = link.session;
+        match link.peers.list.get(link.at) {
+            Some(peer) if session.recycle() => {
+                peer.idle
+                    .put(session, link.peers.resource.timeouts.pool_idle);
+            }
+            _ => session.close().await,
+        }
+    }
+
+    /// Closes idle connections that waited too long, or whose peer has closed them.
+    pub fn sweep(&self) {
+        for peers in &self.peers {
+            for peer in &peers.list {
+                peer.idle.sweep(peers.resource.timeouts.pool_idle);
+            }
+        }
     }
 
     /// Forgets the addresses of resources that are gone.
@@ -146,8 +160,15 @@ impl Dialer {
             Ok(addresses) => {
                 let roots = roots(resource).await?;
                 let list = addresses
-                    .iter()
-                    .map(|address| peer(resource, *address, roots.as_ref()))
+                    .into_iter()
+                    .map(|address| Peer {
+                        target: peer(resource, address, roots.as_ref()),
+                        address,
+                        idle: known
+                            .as_deref()
+                            .and_then(|known| known.idle(address))
+                            .unwrap_or_default(),
+                    })
                     .collect();
                 let resolved_at = Instant::now();
                 let peers = Arc::new(Peers {
@@ -169,6 +190,14 @@ impl Dialer {
     }
 }
 
+impl Peers {
+    /// The connections that wait at `address`, so that a name resolved anew keeps them.
+    fn idle(&self, address: SocketAddr) -> Option<Arc<Idle>> {
+        let peer = self.list.iter().find(|peer| peer.address == address)?;
+        Some(Arc::clone(&peer.idle))
+    }
+}
+
 impl Default for Dialer {
     fn default() -> Self {
         Self::new()
@@ -186,9 +215,6 @@ fn peer(resource: &Resource, address: SocketAddr, roots: Option<&Arc<CaType>>) -
     let timeouts = &resource.timeouts;
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls);
-    peer.options.read_timeout = Some(timeouts.first_byte);
-    peer.options.write_timeout = Some(timeouts.idle);
-    peer.options.idle_timeout = Some(timeouts.pool_idle);
     peer.options.ca = roots.map(Arc::clone);
     // A connection that is dropped in the middle of a message must not look finished: some stores take the orderly
     // end of a body that never came for an empty object. A reset cannot be mistaken.

@@ -10,17 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version, header};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::HeaderMap;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
 use pingora::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 use crate::policy::route::Resource;
 use crate::proxy::dial::{Dialer, Link};
-use crate::proxy::service;
+use crate::proxy::head::RequestHead;
 use crate::proxy::upload::{self, ClientBody, Sent};
+use crate::proxy::upstream::{Broken, Head};
 use crate::telemetry::labels::RetryOutcome;
 
 /// Attempts to connect, in all.
@@ -38,7 +37,7 @@ const LATE_ANSWER: Duration = Duration::from_secs(1);
 pub struct Outgoing<'a> {
     pub resource: &'a Arc<Resource>,
     /// Makes the head of one attempt: signatures carry a time, so each attempt signs anew.
-    pub head: &'a (dyn Fn() -> Result<RequestHeader> + Sync),
+    pub head: &'a (dyn Fn() -> Result<RequestHead> + Sync),
     pub body: Body<'a>,
     /// May be repeated after it may have reached the server.
     pub idempotent: bool,
@@ -65,17 +64,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn head(&self) -> Result<&ResponseHeader> {
+    pub fn head(&self) -> Result<&Head> {
         self.link
             .session
-            .response_header()
+            .head()
             .ok_or_else(|| Error::new(Kind::UpstreamBroken, "The resource sent no answer."))
     }
 
     pub fn status(&self) -> u16 {
         self.link
             .session
-            .response_header()
+            .head()
             .map_or(0, |head| head.status.as_u16())
     }
 
@@ -113,7 +112,7 @@ pub async fn exchange(
         };
         match attempt(&mut link, client.as_deref_mut(), &mut outgoing).await {
             Ok(early) => {
-                break check_framing(&link).map(|()| Answer {
+                break Ok(Answer {
                     link,
                     attempts,
                     early,
@@ -186,10 +185,7 @@ async fn attempt(
 ) -> Result<bool, Failure> {
     let head = (outgoing.head)().map_err(Failure::Final)?;
     // While the body is sent, the pace is the client's: a pause of its is no silence of the resource's.
-    link.session.set_read_timeout(None);
-    if let Err(error) = link.session.write_request_header(Box::new(head)).await {
-        return late_answer(link, broken(&error)).await;
-    }
+    link.session.start(head);
     let sent = match &mut outgoing.body {
         Body::None => Ok(Sent::Whole),
         Body::Memory(frames) => upload::send_memory(&mut link.session, frames).await,
@@ -208,14 +204,12 @@ async fn attempt(
             return late_answer(link, error).await;
         }
     }
-    if let Err(error) = link.session.finish_request_body().await {
+    if let Err(error) = link.session.finish().await {
         return late_answer(link, broken(&error)).await;
     }
     // For the whole head, not for each read of it: a byte now and then must not hold the request.
-    let head = timeout(outgoing.first_byte, read_head(link, client)).await;
-    // Silence is no sign of a connection that was closed: asking again would only double the wait.
-    head.unwrap_or_else(|elapsed| Err(Failure::Final(silent(&elapsed))))?;
-    Ok(false)
+    link.session.set_head_timeout(outgoing.first_byte);
+    read_head(link, client).await.map(|()| false)
 }
 
 fn silent(detail: &dyn std::fmt::Display) -> Error {
@@ -225,20 +219,20 @@ fn silent(detail: &dyn std::fmt::Display) -> Error {
 
 /// Waits for the head of the answer; the client leaving ends the wait.
 async fn read_head(link: &mut Link, mut client: Option<&mut ServerSession>) -> Result<(), Failure> {
-    if is_final(link) {
+    if link.session.has_final_head() {
         return Ok(());
     }
     let mut informational = 0;
     while informational < INFORMATIONAL_MAX {
         tokio::select! {
             biased;
-            read = link.session.read_response_header() => read.map_err(|error| Failure::Upstream(broken(&error)))?,
+            read = link.session.read_head() => read.map_err(|why| no_head(&why))?,
             idle = watch(client.as_deref_mut()) => {
                 idle.map_err(|error| Failure::Final(client_gone(&error)))?;
                 continue;
             }
         }
-        if is_final(link) {
+        if link.session.has_final_head() {
             return Ok(());
         }
         informational += 1;
@@ -252,27 +246,20 @@ pub(super) fn endless() -> Error {
     Error::new(Kind::UpstreamBroken, message)
 }
 
-/// Refuses an answer whose end two readers could see in different places (RFC 9112, section 6.3): Pingora would
-/// take it, and use the connection again.
-fn check_framing(link: &Link) -> Result<()> {
-    let (HttpSession::H1(session), Some(head)) = (&*link.session, link.session.response_header())
-    else {
-        return Ok(());
-    };
-    let mut encodings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(encoding) = encodings.next() else {
-        return Ok(());
-    };
-    let is_chunked =
-        encodings.next().is_none() && encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if !is_chunked
-        || head.version == Version::HTTP_10
-        || service::has_length(&session.get_headers_raw_bytes())
-    {
-        let message = "The resource sent an invalid answer.";
-        return Err(Error::new(Kind::UpstreamBroken, message).with_detail("ambiguous framing"));
+fn no_head(why: &Broken) -> Failure {
+    let error = broken(why);
+    match why {
+        // No sign of a connection that was closed: asking again would only double the wait.
+        Broken::ReadTimeout => Failure::Final(error),
+        Broken::WriteTimeout
+        | Broken::Invalid(_)
+        | Broken::Unparsable(_)
+        | Broken::Framing(_)
+        | Broken::Ended
+        | Broken::WrongLength
+        | Broken::Read(_)
+        | Broken::Write(_) => Failure::Upstream(error),
     }
-    Ok(())
 }
 
 /// Ends when the client leaves; what it may still send is read and dropped.
@@ -287,7 +274,7 @@ async fn watch(client: Option<&mut ServerSession>) -> pingora::Result<Option<Byt
 fn accept_early(link: &Link) -> Result<bool, Failure> {
     let success = link
         .session
-        .response_header()
+        .head()
         .is_some_and(|head| head.status.is_success());
     if success {
         // The held tail has not left: whatever it says is done cannot be our object.
@@ -299,33 +286,25 @@ fn accept_early(link: &Link) -> Result<bool, Failure> {
 
 /// After a failed write: the server may have answered (and closed) before it read everything.
 async fn late_answer(link: &mut Link, error: Error) -> Result<bool, Failure> {
-    let read = timeout(LATE_ANSWER, link.session.read_response_header()).await;
-    if matches!(read, Ok(Ok(()))) && is_final(link) {
+    let read = timeout(LATE_ANSWER, link.session.read_head()).await;
+    if matches!(read, Ok(Ok(()))) && link.session.has_final_head() {
         return accept_early(link);
     }
     Err(Failure::Upstream(error))
 }
 
-pub(super) fn is_final(link: &Link) -> bool {
-    link.session
-        .response_header()
-        .is_some_and(|head| !head.status.is_informational())
-}
-
-/// A failure of the upstream connection, by Pingora's error.
-pub(super) fn broken(error: &pingora::Error) -> Error {
-    use pingora::ErrorType as E;
-    let kind = error.etype();
-    if matches!(kind, E::ReadTimedout | E::WriteTimedout) {
-        return silent(error);
-    }
-    let (kind, message) = if matches!(kind, E::InvalidHTTPHeader | E::H2Error | E::InvalidH2) {
-        (Kind::UpstreamBroken, "The resource sent an invalid answer.")
-    } else {
-        (
+/// A failure of the upstream connection.
+pub(super) fn broken(error: &Broken) -> Error {
+    let (kind, message) = match error {
+        Broken::ReadTimeout | Broken::WriteTimeout => return silent(error),
+        Broken::Invalid(_) | Broken::Unparsable(_) => {
+            (Kind::UpstreamBroken, "The resource sent an invalid answer.")
+        }
+        Broken::WrongLength => return Error::internal(error),
+        Broken::Framing(_) | Broken::Ended | Broken::Read(_) | Broken::Write(_) => (
             Kind::UpstreamUnavailable,
             "The connection to the resource broke.",
-        )
+        ),
     };
     Error::new(kind, message).with_detail(error)
 }

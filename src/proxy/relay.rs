@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
 
 use crate::error::{Error, Fault, Kind, Result};
 use crate::proxy::exchange::{Answer, broken, client_gone};
+use crate::proxy::upstream::{Broken, Upstream};
 
 /// Hands the body on as it is; `bytes` counts what was, however it ends.
 pub async fn relay(
@@ -24,11 +24,11 @@ pub async fn relay(
 ) -> Result<()> {
     let upstream = &mut *answer.link.session;
     upstream.set_read_timeout(Some(idle));
-    if let (HttpSession::H1(from), ServerSession::H1(to)) = (&mut *upstream, &mut *client) {
+    if let ServerSession::H1(to) = &mut *client {
         loop {
             let chunk = tokio::select! {
                 biased;
-                chunk = from.read_body_ref() => chunk.map_err(|error| truncated(&error))?,
+                chunk = upstream.read_body() => chunk.map_err(|error| truncated(&error))?,
                 idle = to.read_body_or_idle(false) => {
                     // After an early answer the client may still be sending: that is read and dropped.
                     idle.map_err(|error| client_gone(&error))?;
@@ -55,11 +55,11 @@ pub async fn relay(
 }
 
 /// The next chunk of the upstream's body, or the news that the client left.
-pub async fn next(upstream: &mut HttpSession, client: &mut ServerSession) -> Result<Option<Bytes>> {
+pub async fn next(upstream: &mut Upstream, client: &mut ServerSession) -> Result<Option<Bytes>> {
     loop {
         tokio::select! {
             biased;
-            chunk = upstream.read_response_body() => return chunk.map_err(|error| truncated(&error)),
+            chunk = upstream.next_chunk() => return chunk.map_err(|error| truncated(&error)),
             idle = client.read_body_or_idle(false) => idle.map_err(|error| client_gone(&error))?,
         };
     }
@@ -71,7 +71,7 @@ pub async fn collect(answer: &mut Answer, idle: Duration, bytes_max: usize) -> R
     upstream.set_read_timeout(Some(idle));
     let mut body = Vec::new();
     while let Some(chunk) = upstream
-        .read_response_body()
+        .next_chunk()
         .await
         .map_err(|error| truncated(&error))?
     {
@@ -86,7 +86,7 @@ pub async fn collect(answer: &mut Answer, idle: Duration, bytes_max: usize) -> R
     Ok(body)
 }
 
-fn truncated(error: &pingora::Error) -> Error {
+fn truncated(error: &Broken) -> Error {
     let broken = broken(error);
     if broken.kind() == Kind::UpstreamTimeout {
         return broken;

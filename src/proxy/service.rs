@@ -462,7 +462,7 @@ fn check_framing(session: &ServerSession, headers: &HeaderMap) -> Result<()> {
 }
 
 /// Whether a head, as it came, has a Content-Length: Pingora drops it where there is a Transfer-Encoding.
-pub(super) fn has_length(raw: &[u8]) -> bool {
+fn has_length(raw: &[u8]) -> bool {
     raw.split(|byte| *byte == b'\n')
         .any(|line| line.len() > 14 && line[..14].eq_ignore_ascii_case(b"content-length"))
 }

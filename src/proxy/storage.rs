@@ -15,6 +15,7 @@ use crate::pipeline::{self, Hop, Identified, Listing, Plan};
 use crate::policy::route::S3Account;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
+use crate::proxy::head::RequestHead;
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody};
 use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
@@ -530,15 +531,13 @@ fn signed(
     request: &UpstreamRequest,
     account: &S3Account,
     arrived: &Arrived,
-) -> Result<RequestHeader> {
+) -> Result<RequestHead> {
     let mut head = request.head.clone();
     auth::sign(&mut head, request.payload, account, clock::now())?;
-    let mut headers = HeaderMap::with_capacity(head.headers.len() + 1);
-    for (name, value) in head.headers {
-        headers.append(name, value);
-    }
     if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
-        headers.append("traceparent", trace);
+        head.headers
+            .push((HeaderName::from_static("traceparent"), trace));
     }
-    head::request(head.method, &head.target, headers)
+    let headers = head.headers.iter().map(|(name, value)| (name, value));
+    head::request_of(&head.method, &head.target, headers)
 }

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::client::HttpSession;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, client_gone, endless};
 use crate::proxy::storage;
+use crate::proxy::upstream::Upstream;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
@@ -242,21 +242,21 @@ pub async fn read_whole(client: &mut ServerSession, bytes_max: usize) -> Result<
 }
 
 /// Sends a body that is already whole.
-pub async fn send_memory(upstream: &mut HttpSession, frames: &[Bytes]) -> Result<Sent, Failure> {
+pub async fn send_memory(upstream: &mut Upstream, frames: &[Bytes]) -> Result<Sent, Failure> {
     for frame in frames {
-        write(upstream, frame.clone()).await?;
+        write(upstream, frame).await?;
     }
     Ok(Sent::Whole)
 }
 
 /// Sends the client's body: first what an earlier attempt had released, then what the client still has.
 pub async fn pump(
-    upstream: &mut HttpSession,
+    upstream: &mut Upstream,
     client: &mut ServerSession,
     body: &mut ClientBody,
 ) -> Result<Sent, Failure> {
     for chunk in body.released.clone() {
-        write(upstream, chunk).await?;
+        write(upstream, &chunk).await?;
     }
     let mut out = std::mem::take(&mut body.primed);
     send_released(upstream, body, &mut out).await?;
@@ -269,9 +269,9 @@ pub async fn pump(
         }
         let chunk = tokio::select! {
             biased;
-            answered = upstream.read_response_header() => {
+            answered = upstream.read_head() => {
                 answered.map_err(|error| Failure::Upstream(broken(&error)))?;
-                if upstream.response_header().is_some_and(|head| !head.status.is_informational()) {
+                if upstream.has_final_head() {
                     return Ok(if body.is_released() { Sent::Whole } else { Sent::Answered });
                 }
                 informational += 1;
@@ -292,7 +292,7 @@ pub async fn pump(
 
 /// All of it is remembered before any of it is sent: a failed write must not lose what stood behind it.
 async fn send_released(
-    upstream: &mut HttpSession,
+    upstream: &mut Upstream,
     body: &mut ClientBody,
     out: &mut Chunks,
 ) -> Result<(), Failure> {
@@ -300,17 +300,17 @@ async fn send_released(
         body.remember(chunk);
     }
     for chunk in out.drain(..) {
-        write(upstream, chunk).await?;
+        write(upstream, &chunk).await?;
     }
     Ok(())
 }
 
-async fn write(upstream: &mut HttpSession, chunk: Bytes) -> Result<(), Failure> {
+async fn write(upstream: &mut Upstream, chunk: &[u8]) -> Result<(), Failure> {
     if chunk.is_empty() {
         return Ok(());
     }
     upstream
-        .write_request_body(chunk, false)
+        .write(chunk)
         .await
         .map_err(|error| Failure::Upstream(broken(&error)))
 }

@@ -114,7 +114,7 @@ async fn stream(
         answer.link.session.set_read_timeout(Some(left));
         let chunk = tokio::select! {
             biased;
-            chunk = answer.link.session.read_response_body() => chunk.map_err(|error| broken(&error)),
+            chunk = answer.link.session.next_chunk() => chunk.map_err(|error| broken(&error)),
             idle = session.read_body_or_idle(false) => match idle {
                 Ok(_) => continue,
                 Err(error) => break End::Cut(client_gone(&error)),

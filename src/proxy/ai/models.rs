@@ -118,7 +118,7 @@ async fn fetch(engine: &Engine, resource: &Arc<Resource>) -> Result<Vec<Listed>>
         &HeaderMap::new(),
         upstream::Content::Empty,
     )?;
-    let make_head = || head::request(Method::GET, &head.target, head.headers.clone());
+    let make_head = || head::request(&Method::GET, &head.target, &head.headers);
     let outgoing = Outgoing {
         resource,
         head: &make_head,
