@@ -1,7 +1,8 @@
 # make demo       try it: Aqueduct with an S3 server and a model of its own
 # make test       what CI runs: format, lints, Rust tests, real SDKs against real servers
 # make test-long  the same and what takes longer
-# make bench      microbenchmarks, then load/compare against nginx and bare Pingora
+# make bench      microbenchmarks, load/memory, load/compare against other proxies (about half an hour)
+# make bench-smoke  a moment of each cell of load/ (about 2 minutes)
 # make s3-tests   ceph/s3-tests through Aqueduct, test by test against SeaweedFS alone; S3_TESTS=<checkout>
 # make check      format and lints alone
 #
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-long bench s3-tests clean
+.PHONY: help demo check test test-long bench bench-smoke s3-tests clean
 
 SETUP := scripts/setup-build
 # Shown by the metric aqueduct_build_info and by /-/status. Empty where there is no git or no compiler yet.
@@ -42,7 +43,12 @@ test-long: check
 
 bench:
 	$(SETUP) cargo bench $(FLAGS)
-	load/compare
+	load/memory
+	load/compare --no-build
+
+bench-smoke:
+	load/memory --quick
+	load/compare --no-build --smoke
 
 s3-tests:
 	@S3_TESTS=$(S3_TESTS) tests/s3-tests/run --checkout

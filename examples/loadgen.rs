@@ -61,6 +61,12 @@ struct Options {
     /// The answer's status must be this.
     #[arg(long, default_value_t = 200)]
     expect: u16,
+    /// The answer's body must have this length.
+    #[arg(long)]
+    expect_bytes: Option<u64>,
+    /// The answer must be an SSE stream of at least so many events that ends with `[DONE]`.
+    #[arg(long)]
+    expect_events: Option<u64>,
 }
 
 /// What `x-amz-content-sha256` says.
@@ -74,9 +80,13 @@ enum Payload {
 #[derive(Default)]
 struct Tally {
     micros: Vec<u32>,
+    /// Until the first byte of the body.
+    first_micros: Vec<u32>,
     errors: u64,
     bytes: u64,
     first_error: Option<String>,
+    /// How many answers each connection had: whether all get their turn.
+    by_connection: Vec<usize>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -90,7 +100,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         target: options.target,
         head,
         body,
-        expect: options.expect,
+        expected: Expected {
+            status: options.expect,
+            bytes: options.expect_bytes,
+            events: options.expect_events,
+        },
         run: Duration::from_secs_f64(options.seconds),
     });
     let started = Instant::now();
@@ -105,7 +119,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let one = thread
             .join()
             .map_err(|_| "a connection's thread panicked")?;
+        all.by_connection.push(one.micros.len());
         all.micros.extend(one.micros);
+        all.first_micros.extend(one.first_micros);
         all.errors += one.errors;
         all.bytes += one.bytes;
         all.first_error = all.first_error.or(one.first_error);
@@ -116,23 +132,30 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn report(mut all: Tally, took: Duration, body_bytes: usize) -> io::Result<()> {
     all.micros.sort_unstable();
+    all.first_micros.sort_unstable();
     let seconds = took.as_secs_f64();
     let count = all.micros.len();
-    let quantile = |per_mille: usize| {
-        let at = (count * per_mille / 1000).min(count.saturating_sub(1));
-        all.micros.get(at).copied().unwrap_or(0)
-    };
     let sent = u64::try_from(count * body_bytes).unwrap_or(u64::MAX);
     let line = serde_json::json!({
         "requests": count,
         "seconds": seconds,
-        "p50_us": quantile(500),
-        "p99_us": quantile(990),
+        "p50_us": quantile(&all.micros, 500),
+        "p99_us": quantile(&all.micros, 990),
+        "max_us": quantile(&all.micros, 1000),
+        "first_p50_us": quantile(&all.first_micros, 500),
+        "first_p99_us": quantile(&all.first_micros, 990),
         "errors": all.errors,
         "bytes": all.bytes + sent,
         "first_error": all.first_error,
+        "fewest_by_connection": all.by_connection.iter().min(),
+        "most_by_connection": all.by_connection.iter().max(),
     });
     writeln!(io::stdout(), "{line}")
+}
+
+fn quantile(sorted: &[u32], per_mille: usize) -> u32 {
+    let at = (sorted.len() * per_mille / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or(0)
 }
 
 /// The head, signed for now; a signature is good for a quarter of an hour.
@@ -206,8 +229,36 @@ struct Job {
     target: String,
     head: Vec<u8>,
     body: Vec<u8>,
-    expect: u16,
+    expected: Expected,
     run: Duration,
+}
+
+/// What an answer must be to count: a proxy that refuses quickly is not fast.
+struct Expected {
+    status: u16,
+    bytes: Option<u64>,
+    events: Option<u64>,
+}
+
+impl Expected {
+    fn check(&self, answer: &Answer) -> Result<(), Failure> {
+        let (status, bytes, events) = (answer.status, answer.bytes, answer.events);
+        if status != self.status {
+            return Err(format!("status {status}").into());
+        }
+        if self.bytes.is_some_and(|wanted| wanted != bytes) {
+            return Err(format!("{bytes} bytes").into());
+        }
+        if let Some(wanted) = self.events {
+            if !answer.done {
+                return Err("the stream has no [DONE]".into());
+            }
+            if events < wanted {
+                return Err(format!("{events} events").into());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Job {
@@ -240,11 +291,12 @@ impl Job {
             socket.write_all(&self.head)?;
             socket.write_all(&self.body)?;
             let answer = read_answer(&mut socket, buffer)?;
-            if answer.status != self.expect {
-                return Err(format!("status {}", answer.status).into());
+            self.expected.check(&answer)?;
+            let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+            tally.micros.push(micros(sent.elapsed()));
+            if let Some(first) = answer.first_byte {
+                tally.first_micros.push(micros(first - sent));
             }
-            let micros = u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX);
-            tally.micros.push(micros);
             tally.bytes += answer.bytes;
             if answer.closes {
                 break;
@@ -254,10 +306,16 @@ impl Job {
     }
 }
 
+#[derive(Default)]
 struct Answer {
     status: u16,
     bytes: u64,
     closes: bool,
+    /// When the first byte of a body in chunks came.
+    first_byte: Option<Instant>,
+    events: u64,
+    /// The last event was `[DONE]`.
+    done: bool,
 }
 
 /// Reads one response, with `Content-Length` or in chunks.
@@ -279,21 +337,20 @@ fn read_answer(socket: &mut TcpStream, buffer: &mut [u8]) -> Result<Answer, Fail
         let mut named = lines.filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
         named.next().map(|(_, value)| value.trim())
     };
-    let status = head.get(9..12).ok_or("no status")?.parse()?;
-    let closes = of("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    let mut answer = Answer {
+        status: head.get(9..12).ok_or("no status")?.parse()?,
+        closes: of("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        ..Answer::default()
+    };
     let length: Option<usize> = of("content-length").map(str::parse).transpose()?;
-    let here = held - body_at;
-    let bytes = if let Some(length) = length {
-        read_sized(socket, buffer, here, length)?
+    if let Some(length) = length {
+        let bytes = read_sized(socket, buffer, held - body_at, length)?;
+        answer.bytes = u64::try_from(bytes)?;
     } else {
         buffer.copy_within(body_at..held, 0);
-        read_chunks(socket, buffer, here)?
-    };
-    Ok(Answer {
-        status,
-        bytes: u64::try_from(bytes)?,
-        closes,
-    })
+        read_chunks(socket, buffer, held - body_at, &mut answer)?;
+    }
+    Ok(answer)
 }
 
 fn read_sized(
@@ -312,20 +369,96 @@ fn read_sized(
     Ok(bytes)
 }
 
-/// Looks for nothing but the last chunk, which is the only thing that can end so.
-fn read_chunks(socket: &mut TcpStream, buffer: &mut [u8], held: usize) -> Result<usize, Failure> {
-    const LAST: &[u8] = b"0\r\n\r\n";
-
-    let (mut bytes, mut tail) = (held, held);
-    while !buffer[..tail].ends_with(LAST) {
-        let kept = tail.min(LAST.len() - 1);
-        buffer.copy_within(tail - kept..tail, 0);
-        let read = socket.read(&mut buffer[kept..])?;
-        if read == 0 {
+fn read_chunks(
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+    held: usize,
+    answer: &mut Answer,
+) -> Result<(), Failure> {
+    let (mut chunks, mut events, mut held) = (Chunks::Size(0), Events::default(), held);
+    loop {
+        if held > 0 {
+            answer.first_byte.get_or_insert_with(Instant::now);
+        }
+        answer.bytes += u64::try_from(chunks.decode(&buffer[..held], &mut events)?)?;
+        if matches!(chunks, Chunks::Ended) {
+            (answer.events, answer.done) = (events.count, events.last == DONE);
+            return Ok(());
+        }
+        held = socket.read(buffer)?;
+        if held == 0 {
             return Err("the answer was cut short".into());
         }
-        tail = kept + read;
-        bytes += read;
     }
-    Ok(bytes)
+}
+
+/// Where the decoder of chunks stands.
+#[derive(Clone, Copy)]
+enum Chunks {
+    /// In a line with a size, of which this much was read.
+    Size(usize),
+    /// So many bytes of a chunk are to come.
+    Data(usize),
+    /// At the end of a chunk, whose line end is to come.
+    DataEnd,
+    /// After the last chunk; its empty line is to come. There are no trailers here.
+    LastEnd,
+    Ended,
+}
+
+impl Chunks {
+    /// Gives how many bytes of the body were in it.
+    fn decode(&mut self, mut bytes: &[u8], events: &mut Events) -> Result<usize, Failure> {
+        let mut body = 0;
+        while let Some((first, rest)) = bytes.split_first() {
+            match (*self, *first) {
+                (Self::Data(left), _) => {
+                    let (data, after) = bytes.split_at(left.min(bytes.len()));
+                    events.see(data);
+                    body += data.len();
+                    bytes = after;
+                    *self = match left - data.len() {
+                        0 => Self::DataEnd,
+                        more => Self::Data(more),
+                    };
+                    continue;
+                }
+                (_, b'\r') => {}
+                (Self::Size(0), b'\n') => *self = Self::LastEnd,
+                (Self::Size(size), b'\n') => *self = Self::Data(size),
+                (Self::Size(size), digit) => {
+                    let digit = char::from(digit).to_digit(16).ok_or("a bad chunk")?;
+                    *self = Self::Size(size * 16 + usize::try_from(digit)?);
+                }
+                (Self::DataEnd, b'\n') => *self = Self::Size(0),
+                (Self::LastEnd, b'\n') => *self = Self::Ended,
+                (Self::DataEnd | Self::LastEnd | Self::Ended, _) => {
+                    return Err("a bad chunk".into());
+                }
+            }
+            bytes = rest;
+        }
+        Ok(body)
+    }
+}
+
+const DONE: [u8; 14] = *b"data: [DONE]\n\n";
+
+/// Counts SSE events and knows how the stream ended.
+#[derive(Default)]
+struct Events {
+    count: u64,
+    last: [u8; DONE.len()],
+}
+
+impl Events {
+    fn see(&mut self, data: &[u8]) {
+        let split = self.last.ends_with(b"\n") && data.starts_with(b"\n");
+        let whole = memchr::memmem::find_iter(data, b"\n\n").count();
+        self.count += u64::from(split) + u64::try_from(whole).unwrap_or(0);
+        let kept = data.len().min(self.last.len());
+        self.last.rotate_left(kept);
+        let room = self.last.len() - kept;
+        self.last[room..].copy_from_slice(&data[data.len() - kept..]);
+    }
 }

@@ -2,7 +2,7 @@
 //! would, as cheaply as it can, and checks no credential.
 //!
 //! - `GET /bucket/.../64KiB` gives as many bytes as the last path segment says; `HEAD` says how many.
-//!   `GET /` lists one bucket, `GET /bucket?list-type=2` the sizes that the comparison asks for.
+//!   `GET /` lists one bucket, `GET /bucket?prefix=` the sizes that the comparison asks for.
 //! - `PUT` reads the whole body before it answers.
 //! - `POST` gives a chat completion. With `"stream":true` it is an SSE stream of `max_tokens` events (64 by
 //!   default), each written by itself; `"user":"delay-ms=500"` waits so long before each.
@@ -58,6 +58,12 @@ const BUCKETS: &str = concat!(
     r#"<ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Owner><ID>1</ID></Owner>"#,
     "<Buckets><Bucket><Name>bench</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket></Buckets>",
     "</ListAllMyBucketsResult>"
+);
+
+/// Serves as the answer to the beginning of a multipart upload and to its end.
+const MULTIPART: &str = concat!(
+    r#"<?xml version="1.0" encoding="UTF-8"?><InitiateMultipartUploadResult>"#,
+    "<Bucket>bench</Bucket><Key>put</Key><UploadId>1</UploadId></InitiateMultipartUploadResult>"
 );
 
 const LISTING: &str = concat!(
@@ -139,7 +145,7 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
         "GET" if target == "/" || target.starts_with("/?") => {
             head_of(socket, "200 OK", "application/xml", BUCKETS.len(), BUCKETS)
         }
-        "GET" if target.contains("list-type=2") => {
+        "GET" if target.contains("delimiter=") || target.contains("prefix=") => {
             let listing = listing();
             head_of(socket, "200 OK", "application/xml", listing.len(), &listing)
         }
@@ -150,6 +156,13 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
         }
         "GET" => object(socket, target),
         "HEAD" => head_of(socket, "200 OK", "binary/octet-stream", size(target), ""),
+        "POST" if target.contains("?upload") => head_of(
+            socket,
+            "200 OK",
+            "application/xml",
+            MULTIPART.len(),
+            MULTIPART,
+        ),
         "POST" if find(body, br#""stream":true"#).is_some() => stream(socket, body),
         "POST" => head_of(socket, "200 OK", "application/json", ANSWER.len(), ANSWER),
         _ => head_of(socket, "200 OK", "application/xml", 0, ""),

