@@ -38,7 +38,7 @@ test: check
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run
 
 test-long: check
-	PROPTEST_CASES=20000 $(SETUP) cargo test $(FLAGS)
+	PROPTEST_CASES=20000 AQUEDUCT_CRASH_RUNS=200 $(SETUP) cargo test $(FLAGS)
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run --long
 
 bench:

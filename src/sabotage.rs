@@ -1,7 +1,8 @@
-//! Panics on demand, so that tests can see what a panic leaves standing. A release build has none of it.
+//! Panics and sudden ends on demand, so that tests can see what they leave standing. A release build has none of it.
 //!
 //! The environment says where, and is read once: `AQUEDUCT_PANIC_AT=request=/media/boom,reload=Watch` panics in
 //! every request whose target holds `/media/boom`, and in every reload that files set off.
+//! `AQUEDUCT_CRASH_AT=renamed` kills the process when a change of the config has got so far, `renamed:3` the third time.
 
 /// Where a panic can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,3 +54,23 @@ fn asked() -> Vec<(Point, String)> {
         })
         .collect()
 }
+
+/// Ends the process, without a chance to clean up, where the environment asks for it.
+#[cfg(debug_assertions)]
+pub fn end_at(step: &'static str) {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static TIMES: AtomicU32 = AtomicU32::new(0);
+    let Ok(asked) = std::env::var("AQUEDUCT_CRASH_AT") else {
+        return;
+    };
+    let (name, times) = asked.split_once(':').unwrap_or((&asked, "1"));
+    if name == step && times.parse() == Ok(TIMES.fetch_add(1, Ordering::Relaxed) + 1) {
+        let (own, signal) = (rustix::process::getpid(), rustix::process::Signal::KILL);
+        let killed = rustix::process::kill_process(own, signal);
+        tracing::error!(?killed, step, "asked to end here");
+    }
+}
+
+/// Nothing: sudden ends are not in this build.
+#[cfg(not(debug_assertions))]
+pub fn end_at(_step: &'static str) {}

@@ -409,12 +409,12 @@ fn a_prepared_write_is_installed_once() {
         assert_eq!(writer.reload(Trigger::Write), ReloadOutcome::Unchanged);
         let bad = Overlay {
             path: &file,
-            text: Some(&text[1..]),
+            text: &text[1..],
         };
         assert!(writer.prepare(&[bad]).is_err());
         let good = Overlay {
             path: &file,
-            text: Some(&text),
+            text: &text,
         };
         let prepared = writer.prepare(&[good]).unwrap();
         assert!(running.live.load().s3_keys.is_empty());

@@ -155,6 +155,7 @@ impl From<StoreError> for Failure {
             StoreError::Conflict(report) => {
                 return Self::of_config(Code::ConfigConflict, &message, &report);
             }
+            StoreError::Busy => Code::ConfigConflict,
             StoreError::Stale => Code::PreconditionFailed,
             StoreError::ReadOnly(_) => Code::ReadOnlyConfig,
             StoreError::Degraded { .. } => {

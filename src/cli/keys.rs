@@ -183,6 +183,7 @@ pub(super) fn failed(error: StoreError) -> Failed {
         | StoreError::KeyNotFound
         | StoreError::Invalid(_)
         | StoreError::Unsupported(_)
+        | StoreError::Busy
         | StoreError::Stale
         | StoreError::ReadOnly(_)
         | StoreError::Degraded { .. }

@@ -8,6 +8,7 @@ pub mod address;
 pub mod check;
 pub mod compile;
 pub mod diagnostic;
+mod git;
 mod last_good;
 pub mod live;
 mod mask;

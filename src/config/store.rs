@@ -15,6 +15,7 @@ mod find;
 mod make;
 mod request;
 mod rules;
+mod step;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,13 +31,14 @@ use super::diagnostic::Report;
 use super::live::{self, Live, Prepared, ReloadOutcome, Trigger, Writer};
 use super::snapshot::{KeyEntry, Snapshot};
 use super::source::Overlay;
-use crate::keys::{Family, Key, file};
+use crate::keys::{Family, file};
 use crate::secret::Secret;
 use crate::telemetry::audit::{Audit, Outcome, Record};
 use edit::EditError;
 use find::Found;
 pub use request::{Caller, KeyRef, NewKey, NewKind, NewToken, Patch, RepositoryRef};
 pub use rules::{LIST_ENTRIES_MAX, NAME_CHARS_MAX, access_word, ai_type_word, etag, last_used_at};
+use step::{Step, reached};
 
 /// Where keys that we make are kept, under the config directory.
 const KEYS_DIR: &str = "keys.d";
@@ -90,6 +92,9 @@ pub enum StoreError {
     /// The config on disk is not valid now, so nothing is written.
     #[error("the config on disk is not valid; nothing was written")]
     Conflict(Report),
+    /// Somebody else is changing the files; nothing was written.
+    #[error("the config is being changed by somebody else; nothing was written, try again")]
+    Busy,
     #[error("the key was changed meanwhile")]
     Stale,
     #[error("{0} cannot be written by Aqueduct; change it where it is kept")]
@@ -208,6 +213,7 @@ impl KeyStore {
         let mut held = self.hold()?;
         let snapshot = self.fresh(&mut held)?;
         let repository = rules::find_repository(&snapshot, repository)?;
+        reached(Step::Matched);
         let id = uuid::Builder::from_random_bytes(self.entropy()?).into_uuid();
         let made = self.generate(new, repository, id)?;
         let text = file::with_checksum(&make::render(new, repository, id, &made, caller));
@@ -216,12 +222,14 @@ impl KeyStore {
         let change = Change {
             path: &path,
             target: &path,
+            before: None,
             text: &text,
             record: Record {
                 event: "apikey.created",
                 after: Some(rules::whitelisted_new(new, &made.shown.key)),
                 config_generation: Some(snapshot.generation),
-                ..record_of(new.family(), id, repository.id, &file)
+                file: Some(file.display().to_string()),
+                ..record_of(new.family(), id, Some(repository.id))
             },
         };
         self.apply(&mut held, &change, caller)?;
@@ -248,7 +256,9 @@ impl KeyStore {
         let entry = rules::find_key(&snapshot, which)?;
         rules::check_match(&entry.key, which.if_match)?;
         rules::check_patch(patch, &entry.key)?;
-        let found = self.locate(&entry.key)?.ok_or(StoreError::KeyNotFound)?;
+        reached(Step::Matched);
+        let found = self.locate(&entry.key.repository, entry.key.id)?;
+        let found = found.ok_or(StoreError::KeyNotFound)?;
         let target = self.writable(&found)?;
         let access = patch.access.map(access_word);
         let fields = edit::Change {
@@ -264,16 +274,14 @@ impl KeyStore {
             event: "apikey.updated",
             before: Some(rules::whitelisted(&entry.key)),
             after: Some(json!({ "name": patch.name, "access": access })),
-            ..record(
-                &snapshot,
-                &entry.key,
-                entry.repository.id,
-                &found.place.file,
-            )
+            config_generation: Some(snapshot.generation),
+            file: Some(found.place.file.display().to_string()),
+            ..record_of(entry.key.family, which.id, Some(entry.repository.id))
         };
         let change = Change {
             path: &found.path,
             target: &target,
+            before: Some(&found.text),
             text: &found.close(body),
             record,
         };
@@ -282,41 +290,42 @@ impl KeyStore {
     }
 
     /// Deletes a key: refuses it from now on, then erases its secret from its file.
+    ///
+    /// That it is not served now, because its repository left the config or its file is damaged, protects no key:
+    /// what a file holds may be served again.
     pub fn delete(&self, which: &KeyRef<'_>, caller: &Caller) -> Result<Deleted, StoreError> {
         let mut held = self.hold()?;
-        let disk = held.writer.reload(Trigger::Write);
-        let snapshot = self.live.current();
-        let entry = rules::find_key(&snapshot, which)?;
-        rules::check_match(&entry.key, which.if_match)?;
-        let found = match self.locate(&entry.key)? {
-            Some(found) => Some((self.writable(&found)?, found)),
-            None => None,
-        };
-        let file = found.as_ref().map(|(_, found)| found.place.file.clone());
+        self.live.refresh_revoked();
+        let mut known = self.doomed(&held, which);
+        if known.is_err() || which.if_match.is_some() {
+            // It may have come, or been changed, since the last look. Otherwise nothing is waited for.
+            held.writer.reload_quiet(Trigger::Write);
+            known = self.doomed(&held, which);
+        }
+        reached(Step::Loaded);
+        let doomed = known?;
+        reached(Step::Matched);
+        let file = doomed.found.as_ref().map(|(found, _)| &found.place.file);
         let record = Record {
             event: "apikey.deleted",
-            before: Some(rules::whitelisted(&entry.key)),
-            ..record(
-                &snapshot,
-                &entry.key,
-                entry.repository.id,
-                &file.unwrap_or_default(),
-            )
+            before: doomed.before,
+            config_generation: Some(self.live.load().generation),
+            file: file.map(|file| file.display().to_string()),
+            ..record_of(doomed.family, which.id, doomed.repository)
         };
-        let intended = self.intend(&record, caller)?;
+        let intended = self.noted(self.intend(&record, caller))?;
         let revoked = self
             .live
             .revoke(which.id)
             .and_then(|()| disk::adopt(self.live.revoked_path()));
         if let Err(source) = revoked {
             self.close(&record, caller, intended, Outcome::Failed("DEGRADED"));
-            return Err(degraded("cannot write revoked.ids")(source));
+            let degraded = degraded("cannot write revoked.ids")(source);
+            return self.noted(Err(degraded));
         }
-        let erased = match found {
-            Some((target, found)) => {
-                let place = (found, target);
-                self.erase(&mut held, &place, which.id, &disk, caller.now)
-            }
+        reached(Step::Revoked);
+        let erased = match &doomed.found {
+            Some(place) => self.erase(&mut held, place, which.id, caller.now),
             None => Err("its entry was not found in any file".to_owned()),
         };
         match erased {
@@ -330,6 +339,47 @@ impl KeyStore {
                 Ok(Deleted::Revoked(why))
             }
         }
+    }
+
+    /// The key that a deletion names: one that is served, or one that a file holds.
+    fn doomed(&self, held: &Held<'_>, which: &KeyRef<'_>) -> Result<Doomed, StoreError> {
+        let snapshot = self.live.current();
+        let (mut doomed, repository) = match rules::find_key(&snapshot, which) {
+            Ok(entry) => {
+                rules::check_match(&entry.key, which.if_match)?;
+                let doomed = Doomed {
+                    family: entry.key.family,
+                    repository: Some(entry.repository.id),
+                    before: Some(rules::whitelisted(&entry.key)),
+                    found: None,
+                };
+                (doomed, entry.key.repository.to_string())
+            }
+            Err(missing) => match held.writer.written_key(which.id) {
+                Some((_, written)) => {
+                    let doomed = rules::written_doomed(&snapshot, which, &written)?;
+                    (doomed, written.repository.get_ref().clone())
+                }
+                None => return self.filed(which.id).ok_or(missing),
+            },
+        };
+        if let Some(found) = self.locate(&repository, which.id)? {
+            let target = self.writable(&found)?;
+            doomed.found = Some((found, target));
+        }
+        Ok(doomed)
+    }
+
+    /// A key of which only the name of its file is known.
+    fn filed(&self, id: Uuid) -> Option<Doomed> {
+        let is_filed = self.is_filed(id).unwrap_or(false);
+        let is_news = is_filed && !self.live.is_revoked(id);
+        is_news.then_some(Doomed {
+            family: Family::Storage,
+            repository: None,
+            before: None,
+            found: None,
+        })
     }
 
     /// Makes an admin token known, in `aqueduct.toml`.
@@ -355,6 +405,7 @@ impl KeyStore {
         let change = Change {
             path: &found.path,
             target: &target,
+            before: Some(&found.text),
             text: &text,
             record,
         };
@@ -367,25 +418,31 @@ impl KeyStore {
         held: &mut Held<'_>,
         (found, target): &(Found, PathBuf),
         id: Uuid,
-        disk: &ReloadOutcome,
         now: Timestamp,
     ) -> Result<(), String> {
         let why = |error: &dyn fmt::Display| format!("{}: {error}", found.place.file.display());
         let body = edit::erase(&found.body, id, now).map_err(|error| why(&error))?;
         let text = found.close(body);
-        let prepared = match disk {
-            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => {
-                Some(prepare(held, &found.path, &text).map_err(|error| why(&error))?)
+        reached(Step::Edited);
+        let prepared = match held.writer.reload_quiet(Trigger::Write) {
+            // What else is wrong with the file was wrong before.
+            Some(ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. }) => {
+                prepare(held, &found.path, &text).ok()
             }
-            ReloadOutcome::Failed(_) => None,
+            Some(ReloadOutcome::Failed(_)) | None => None,
         };
+        reached(Step::Checked);
         let random = self.entropy().map_err(|error| why(&error))?;
-        disk::replace(target, &text, u64::from_be_bytes(random)).map_err(|error| {
-            self.live.metrics().admin_writable(false);
+        let random = u64::from_be_bytes(random);
+        disk::replace(target, Some(&found.text), &text, random).map_err(|error| {
+            if !disk::is_moved(&error) {
+                self.live.metrics().admin_writable(false);
+            }
             why(&error)
         })?;
         if let Some(prepared) = prepared {
             held.writer.install(prepared);
+            reached(Step::Installed);
         }
         Ok(())
     }
@@ -406,15 +463,23 @@ impl KeyStore {
         change: &Change<'_>,
         caller: &Caller,
     ) -> Result<(), StoreError> {
+        reached(Step::Edited);
         let prepared = prepare(held, change.path, change.text)?;
+        reached(Step::Checked);
         let random = u64::from_be_bytes(self.entropy()?);
         let intended = self.intend(&change.record, caller)?;
-        if let Err(source) = disk::replace(change.target, change.text, random) {
-            let failed = Outcome::Failed("DEGRADED");
-            self.close(&change.record, caller, intended, failed);
-            return Err(degraded("cannot write the key's file")(source));
+        if let Err(source) = disk::replace(change.target, change.before, change.text, random) {
+            let (code, error) = if disk::is_moved(&source) {
+                ("CONFIG_CONFLICT", StoreError::Busy)
+            } else {
+                let what = "cannot write the key's file";
+                ("DEGRADED", degraded(what)(source))
+            };
+            self.close(&change.record, caller, intended, Outcome::Failed(code));
+            return Err(error);
         }
         held.writer.install(prepared);
+        reached(Step::Installed);
         self.close(&change.record, caller, intended, Outcome::Ok);
         Ok(())
     }
@@ -432,6 +497,7 @@ impl KeyStore {
                 | StoreError::Unsupported(_)
                 | StoreError::Rejected(_)
                 | StoreError::Conflict(_)
+                | StoreError::Busy
                 | StoreError::Stale
                 | StoreError::ReadOnly(_)
                 | StoreError::Internal(_),
@@ -441,9 +507,12 @@ impl KeyStore {
     }
 
     fn intend(&self, record: &Record, caller: &Caller) -> Result<u64, StoreError> {
-        self.audit
+        let intended = self
+            .audit
             .write(caller.now, &caller.actor, record, Outcome::Intended, None)
-            .map_err(degraded("cannot write the audit log"))
+            .map_err(degraded("cannot write the audit log"))?;
+        reached(Step::Intended);
+        Ok(intended)
     }
 
     fn close(&self, record: &Record, caller: &Caller, intended: u64, outcome: Outcome<'_>) {
@@ -454,6 +523,7 @@ impl KeyStore {
         if let Err(error) = closed {
             tracing::error!(%error, intended, "cannot close a line of the audit log");
         }
+        reached(Step::Recorded);
     }
 
     /// First this process's turn, then the file lock: over NFS a file lock does not part threads.
@@ -465,6 +535,7 @@ impl KeyStore {
             Ok(lock) => lock,
             Err(error) => return self.noted(Err(error)),
         };
+        reached(Step::Locked);
         Ok(Held {
             writer,
             _lock: lock,
@@ -473,7 +544,9 @@ impl KeyStore {
 
     /// The config as it is on disk now.
     fn fresh(&self, held: &mut Held<'_>) -> Result<Arc<Snapshot>, StoreError> {
-        match held.writer.reload(Trigger::Write) {
+        let outcome = held.writer.reload_quiet(Trigger::Write);
+        reached(Step::Loaded);
+        match outcome.ok_or(StoreError::Busy)? {
             ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Ok(self.live.current()),
             ReloadOutcome::Failed(report) => Err(StoreError::Conflict(report)),
         }
@@ -519,24 +592,26 @@ impl KeyStore {
     }
 }
 
-fn record(snapshot: &Snapshot, key: &Key, repository: Uuid, file: &Path) -> Record {
-    Record {
-        config_generation: Some(snapshot.generation),
-        ..record_of(key.family, key.id, repository, file)
-    }
-}
-
-fn record_of(family: Family, id: Uuid, repository: Uuid, file: &Path) -> Record {
+fn record_of(family: Family, id: Uuid, repository: Option<Uuid>) -> Record {
     Record {
         context: match family {
             Family::Storage => "apikey",
             Family::Ai => "aillmapikey",
         },
         context_id: Some(id.to_string()),
-        repository: Some(repository.to_string()),
-        file: Some(file.display().to_string()),
+        repository: repository.map(|id| id.to_string()),
         ..Record::default()
     }
+}
+
+/// A key that is to be deleted.
+struct Doomed {
+    family: Family,
+    repository: Option<Uuid>,
+    /// What is known of it.
+    before: Option<serde_json::Value>,
+    /// Where it is written, and the file to replace.
+    found: Option<(Found, PathBuf)>,
 }
 
 struct Change<'a> {
@@ -544,16 +619,15 @@ struct Change<'a> {
     path: &'a Path,
     /// The file itself, after all links.
     target: &'a Path,
+    /// What the file held when it was edited. `None`: there is none yet.
+    before: Option<&'a str>,
     text: &'a str,
     record: Record,
 }
 
 /// The whole set with `text` in `path`, if it is good.
 fn prepare(held: &mut Held<'_>, path: &Path, text: &str) -> Result<Prepared, StoreError> {
-    let overlay = Overlay {
-        path,
-        text: Some(text),
-    };
+    let overlay = Overlay { path, text };
     held.writer
         .prepare(&[overlay])
         .map_err(StoreError::Rejected)

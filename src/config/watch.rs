@@ -22,7 +22,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::oneshot;
 
-use super::live::{Live, ReloadOutcome, Trigger};
+use super::live::{Live, Patience, ReloadOutcome, Trigger};
 use super::source::Watched;
 
 /// How long to wait for what.
@@ -132,7 +132,7 @@ impl Drop for Watch {
 struct Change {
     first: Instant,
     last: Instant,
-    /// A file was half written at the last look: this look is the last.
+    /// Somebody was at work at the last look: this look waits for git alone.
     is_retry: bool,
 }
 
@@ -223,34 +223,40 @@ impl Worker {
         {
             self.look(change, now);
         } else if now >= self.poll_at {
-            self.done(Trigger::Poll);
+            let done = self.live.try_reload(Trigger::Poll, Patience::Young);
+            self.poll_at = now + self.timing.poll;
+            if done.is_some() {
+                self.finish();
+            } else {
+                self.look_again(now, now);
+            }
         }
     }
 
     /// Looks at a change that has settled.
     fn look(&mut self, change: Change, now: Instant) {
-        let git_deadline = change.first + self.timing.git_max;
-        if now < git_deadline && is_git_at_work(self.live.dir()) {
-            // Not extended by `first`: settled again after another quiet moment.
-            self.change = Some(Change {
-                first: change.first,
-                last: now,
-                is_retry: true,
-            });
-            return;
-        }
-        if change.is_retry {
-            self.done(Trigger::Watch);
-        } else if self.live.try_reload(Trigger::Watch).is_none() {
-            self.change = Some(Change {
-                first: change.first,
-                last: now,
-                is_retry: true,
-            });
-            self.watch_directories();
+        let patience = if now >= change.first + self.timing.git_max {
+            Patience::None
+        } else if change.is_retry {
+            Patience::Whole
         } else {
+            Patience::Young
+        };
+        if self.live.try_reload(Trigger::Watch, patience).is_some() {
             self.finish();
+        } else {
+            // Not extended by `first`: settled again after another quiet moment.
+            self.look_again(change.first, now);
+            self.watch_directories();
         }
+    }
+
+    fn look_again(&mut self, first: Instant, last: Instant) {
+        self.change = Some(Change {
+            first,
+            last,
+            is_retry: true,
+        });
     }
 
     fn done(&mut self, trigger: Trigger) -> ReloadOutcome {
@@ -423,10 +429,4 @@ type Identity = (u64, u64, Option<SystemTime>);
 fn identity(path: &Path) -> Option<Identity> {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.dev(), meta.ino(), meta.created().ok()))
-}
-
-/// Whether the config is in a git work tree that a command is changing.
-fn is_git_at_work(dir: &Path) -> bool {
-    dir.ancestors()
-        .any(|above| above.join(".git/index.lock").exists())
 }

@@ -3,6 +3,8 @@
 //! The modules are under `cfg(test)` so that the lints know them for tests; the target exists only as one.
 
 #[cfg(test)]
+mod admin_writes;
+#[cfg(test)]
 mod ai;
 #[cfg(test)]
 mod bad_input;

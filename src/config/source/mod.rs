@@ -17,7 +17,7 @@ use std::thread;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use self::find::{Found, MANAGED, PARTS, Stat, find, follow, role_of, unreadable};
+use self::find::{Found, Listing, MANAGED, PARTS, Stat, find, follow, role_of, unreadable};
 use super::diagnostic::{Place, Problem, Severity};
 use super::model::Reference;
 use super::parse::{self, Document, Role};
@@ -56,11 +56,11 @@ pub struct References {
     contents: HashMap<PathBuf, Result<Secret, Box<str>>>,
 }
 
-/// A file as it would be after a write: `None` for removed.
+/// A file as it would be after a write.
 #[derive(Clone, Copy, Debug)]
 pub struct Overlay<'a> {
     pub path: &'a Path,
-    pub text: Option<&'a str>,
+    pub text: &'a str,
 }
 
 /// Reads the set, and remembers what it read.
@@ -71,10 +71,20 @@ pub struct Loader {
     base: PathBuf,
     /// `$CREDENTIALS_DIRECTORY`.
     credentials: Option<PathBuf>,
-    files: HashMap<PathBuf, Kept>,
-    /// Files of the set that are symbolic links.
-    links: Vec<PathBuf>,
+    /// Sorted by the bytes of their paths.
+    files: Vec<File>,
+    /// Of finding them.
+    problems: Vec<Problem>,
+    newest: (i64, i64),
     references: HashMap<PathBuf, KeptReference>,
+}
+
+/// A file of the set.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    is_link: bool,
+    kept: Kept,
 }
 
 /// What is remembered of a file.
@@ -95,11 +105,11 @@ struct KeptReference {
     content: Result<Secret, Box<str>>,
 }
 
-/// What reading a file again gave.
-enum Reread {
-    /// The content that is known, under other metadata.
-    Same(Option<Stat>),
-    Replaced(Kept),
+/// What is on disk at a place of the set, beside what is remembered of it.
+struct Slot<'a> {
+    found: &'a Found,
+    file: Option<File>,
+    is_new: bool,
 }
 
 impl Loader {
@@ -108,8 +118,9 @@ impl Loader {
             dir: dir.to_owned(),
             base: dir.to_owned(),
             credentials,
-            links: Vec::new(),
-            files: HashMap::new(),
+            files: Vec::new(),
+            problems: Vec::new(),
+            newest: (0, 0),
             references: HashMap::new(),
         }
     }
@@ -126,128 +137,127 @@ impl Loader {
     pub fn read(&mut self, now: Timestamp) -> SourceSet {
         let mut found = find(&self.dir);
         for _ in 0..READS_MAX {
-            self.refresh(&found.files, now);
+            if !self.take(&mut found, now) {
+                // It is the set of the last time, which did not move then.
+                break;
+            }
             let again = find(&self.dir);
-            let still =
-                found.files.len() == again.files.len()
-                    && found.files.iter().zip(&again.files).all(|(a, b)| {
-                        a.path == b.path && a.stat.as_ref().ok() == b.stat.as_ref().ok()
-                    });
+            let still = found.files.len() == again.files.len()
+                && found.files.iter().zip(&again.files).all(|(a, b)| {
+                    a.path.as_os_str() == b.path.as_os_str()
+                        && a.stat.as_ref().ok() == b.stat.as_ref().ok()
+                });
             found = again;
             if still {
                 break;
             }
         }
-        let present: std::collections::HashSet<&Path> =
-            found.files.iter().map(|file| file.path.as_path()).collect();
-        self.files
-            .retain(|path, _| present.contains(path.as_path()));
-        self.links = found
-            .files
-            .iter()
-            .filter(|file| file.is_link)
-            .map(|file| file.path.clone())
-            .collect();
-        let kept: Vec<(PathBuf, Kept)> = found
-            .files
-            .iter()
-            .filter_map(|file| Some((file.path.clone(), self.files.get(&file.path)?.clone())))
-            .collect();
-        self.assemble(&kept, found.problems, now)
+        self.assemble(&[], now)
     }
 
-    /// The set as it would be with `overlays`, without remembering them.
-    pub fn read_with(&mut self, overlays: &[Overlay<'_>], now: Timestamp) -> SourceSet {
-        let found = find(&self.dir);
-        self.refresh(&found.files, now);
-        let mut kept: Vec<(PathBuf, Kept)> = found
-            .files
+    /// The set as it was read, with `overlays`. Gives the overlaid files too, for [`Loader::adopt`].
+    pub fn with(&mut self, overlays: &[Overlay<'_>], now: Timestamp) -> (SourceSet, Vec<File>) {
+        let mut files: Vec<File> = overlays
             .iter()
-            .filter(|file| overlays.iter().all(|overlay| overlay.path != file.path))
-            .filter_map(|file| Some((file.path.clone(), self.files.get(&file.path)?.clone())))
-            .collect();
-        for overlay in overlays {
-            if let (Some(text), Some(role)) = (overlay.text, role_of(&self.dir, overlay.path)) {
-                let content = Ok(text.as_bytes().to_vec());
-                let parsed = parse_file(overlay.path, role, None, content, None);
-                kept.push((overlay.path.to_owned(), parsed));
-            }
-        }
-        kept.sort_by(|a, b| a.0.cmp(&b.0));
-        self.assemble(&kept, found.problems, now)
-    }
-
-    /// Reads what changed of `found`, on all cores where it is much.
-    fn refresh(&mut self, found: &[Found], now: Timestamp) {
-        let stale: Vec<&Found> = found
-            .iter()
-            .filter(|file| !self.is_fresh(file, now))
-            .collect();
-        let files = &self.files;
-        let reread = |chunk: &[&Found]| -> Vec<(PathBuf, Reread)> {
-            chunk
-                .iter()
-                .map(|file| (file.path.clone(), reread(file, files.get(&file.path))))
-                .collect()
-        };
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let chunk = stale.len().div_ceil(threads).max(FILES_A_THREAD_MIN);
-        let results: Vec<(PathBuf, Reread)> = if stale.len() <= chunk {
-            reread(&stale)
-        } else {
-            thread::scope(|scope| {
-                let running: Vec<_> = stale
-                    .chunks(chunk)
-                    .map(|chunk| scope.spawn(move || reread(chunk)))
-                    .collect();
-                running
-                    .into_iter()
-                    .flat_map(|thread| match thread.join() {
-                        Ok(results) => results,
-                        Err(panic) => std::panic::resume_unwind(panic),
-                    })
-                    .collect()
+            .filter_map(|overlay| {
+                let role = role_of(&self.dir, overlay.path)?;
+                let content = Ok(overlay.text.as_bytes().to_vec());
+                Some(File {
+                    path: overlay.path.to_owned(),
+                    is_link: overlay.path.is_symlink(),
+                    kept: parse_file(overlay.path, role, None, content, None),
+                })
             })
-        };
-        for (path, result) in results {
-            match result {
-                Reread::Replaced(kept) => {
-                    self.files.insert(path, kept);
-                }
-                Reread::Same(stat) => {
-                    if let Some(kept) = self.files.get_mut(&path) {
-                        kept.stat = stat;
-                    }
-                }
+            .collect();
+        files.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+        (self.assemble(&files, now), files)
+    }
+
+    /// Remembers files that were just written, as if they had been read: what happens to them later happens to files
+    /// that were good.
+    pub fn adopt(&mut self, files: Vec<File>) {
+        for file in files {
+            match self.position(&file.path) {
+                Ok(at) => self.files[at] = file,
+                Err(at) => self.files.insert(at, file),
             }
         }
     }
 
-    /// Whether a file's metadata proves that it is as it was read.
-    fn is_fresh(&self, file: &Found, now: Timestamp) -> bool {
-        let stat = file.stat.as_ref().ok();
-        self.files.get(&file.path).is_some_and(|known| {
-            known.stat.as_ref() == stat && stat.is_some_and(|stat| stat.is_settled(now))
-        })
+    /// The documents of the set as it was read.
+    pub fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
+        self.files.iter().filter_map(|file| file.kept.used())
     }
 
-    fn assemble(
-        &mut self,
-        kept: &[(PathBuf, Kept)],
-        mut problems: Vec<Problem>,
-        now: Timestamp,
-    ) -> SourceSet {
+    /// When something of the set that people change was changed last, as it was read.
+    pub fn newest(&self) -> Option<Timestamp> {
+        let (seconds, nanoseconds) = self.newest;
+        Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok()
+    }
+
+    /// The directories that hold the set.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let mut roots: Vec<PathBuf> = vec![self.dir.clone()];
+        roots.extend(PARTS.iter().map(|(name, _)| self.dir.join(name)));
+        roots.extend(MANAGED.iter().map(|name| self.dir.join(name)));
+        roots
+    }
+
+    fn position(&self, path: &Path) -> Result<usize, usize> {
+        self.files
+            .binary_search_by(|file| file.path.as_os_str().cmp(path.as_os_str()))
+    }
+
+    /// Makes what was found what is known, reading what may have changed. Whether anything did.
+    fn take(&mut self, found: &mut Listing, now: Timestamp) -> bool {
+        self.newest = found.newest;
+        self.problems = std::mem::take(&mut found.problems);
+        let (mut slots, mut is_new) = self.slots(&found.files);
+        let mut stale: Vec<&mut Slot<'_>> = slots
+            .iter_mut()
+            .filter(|slot| !slot.is_fresh(now))
+            .collect();
+        on_all_cores(&mut stale, |slot| slot.reread());
+        is_new |= stale.iter().any(|slot| slot.is_new);
+        self.files = slots.into_iter().filter_map(|slot| slot.file).collect();
+        is_new
+    }
+
+    /// What is known of each file that was found, and whether some are known that were not found. Both lists are
+    /// sorted, so this walks them side by side.
+    fn slots<'f>(&mut self, found: &'f [Found]) -> (Vec<Slot<'f>>, bool) {
+        let mut known = std::mem::take(&mut self.files).into_iter().peekable();
+        let mut some_went = false;
+        let mut slots = Vec::with_capacity(found.len());
+        for found in found {
+            let path = found.path.as_os_str();
+            while known.next_if(|file| file.path.as_os_str() < path).is_some() {
+                some_went = true;
+            }
+            let mut file = known.next_if(|file| file.path.as_os_str() == path);
+            if let Some(file) = &mut file {
+                file.is_link = found.is_link;
+            }
+            slots.push(Slot {
+                found,
+                file,
+                is_new: false,
+            });
+        }
+        (slots, some_went || known.next().is_some())
+    }
+
+    fn assemble(&mut self, overlays: &[File], now: Timestamp) -> SourceSet {
         let mut hash = Sha256::new();
-        let mut documents = Vec::with_capacity(kept.len());
-        for (path, kept) in kept {
-            let name = path.strip_prefix(&self.dir).unwrap_or(path);
+        let mut documents = Vec::with_capacity(self.files.len() + overlays.len());
+        let mut problems = self.problems.clone();
+        for file in overlaid(&self.files, overlays) {
+            let name = file.path.strip_prefix(&self.dir).unwrap_or(&file.path);
             hash.update(name.as_os_str().as_encoded_bytes());
             hash.update([0]);
-            hash.update(kept.hash);
-            problems.extend_from_slice(&kept.problems);
-            let bad = kept.problems.iter().any(|p| p.severity == Severity::Key);
-            let used = if bad { &kept.last_good } else { &kept.document };
-            documents.extend(used.clone());
+            hash.update(file.kept.hash);
+            problems.extend_from_slice(&file.kept.problems);
+            documents.extend(file.kept.used().cloned());
         }
         let references = self.read_references(&documents, &mut hash, now);
         SourceSet {
@@ -315,10 +325,9 @@ impl Loader {
 
     /// What to watch.
     pub fn watched(&self) -> Watched {
-        let mut roots: Vec<PathBuf> = vec![self.dir.clone()];
-        roots.extend(PARTS.iter().map(|(name, _)| self.dir.join(name)));
-        roots.extend(MANAGED.iter().map(|name| self.dir.join(name)));
-        let referenced = self.references.keys().chain(&self.links);
+        let roots = self.roots();
+        let links = self.files.iter().filter(|file| file.is_link);
+        let referenced = self.references.keys().chain(links.map(|file| &file.path));
         let mut entries = Vec::new();
         for path in roots.iter().chain(referenced) {
             follow(path, &mut entries);
@@ -386,19 +395,84 @@ impl References {
     }
 }
 
-fn reread(file: &Found, known: Option<&Kept>) -> Reread {
-    let content = read_bounded(&file.path, FILE_BYTES_MAX);
-    let stat = content.as_ref().ok().map(|(_, stat)| *stat);
-    let content = content.map(|(bytes, _)| bytes);
-    let is_same = known.is_some_and(|known| {
-        let hash = content.as_ref().map(|bytes| digest(bytes));
-        known.document.is_some() && hash.is_ok_and(|hash| hash == known.hash)
-    });
-    if is_same {
-        return Reread::Same(stat);
+impl Kept {
+    /// What counts: of a key file that is bad now, what it was when it was good.
+    fn used(&self) -> Option<&Arc<Document>> {
+        let bad = self.problems.iter().any(|p| p.severity == Severity::Key);
+        if bad {
+            self.last_good.as_ref()
+        } else {
+            self.document.as_ref()
+        }
     }
-    let last_good = known.and_then(|known| known.last_good.clone());
-    Reread::Replaced(parse_file(&file.path, file.role, stat, content, last_good))
+}
+
+impl Slot<'_> {
+    /// Whether the file's metadata proves that it is as it was read.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let stat = self.found.stat.as_ref().ok();
+        self.file.as_ref().is_some_and(|file| {
+            file.kept.stat.as_ref() == stat && stat.is_some_and(|stat| stat.is_settled(now))
+        })
+    }
+
+    fn reread(&mut self) {
+        let path = &self.found.path;
+        let content = read_bounded(path, FILE_BYTES_MAX);
+        let stat = content.as_ref().ok().map(|(_, stat)| *stat);
+        let content = content.map(|(bytes, _)| bytes);
+        if let Some(File { kept, .. }) = &mut self.file {
+            let hash = content.as_ref().map(|bytes| digest(bytes));
+            if kept.document.is_some() && hash.is_ok_and(|hash| hash == kept.hash) {
+                kept.stat = stat;
+                return;
+            }
+        }
+        let last_good = self.file.take().and_then(|file| file.kept.last_good);
+        self.is_new = true;
+        self.file = Some(File {
+            path: path.clone(),
+            is_link: self.found.is_link,
+            kept: parse_file(path, self.found.role, stat, content, last_good),
+        });
+    }
+}
+
+/// Does `work` on each, on all cores where they are many.
+fn on_all_cores<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync) {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let chunk = items.len().div_ceil(threads).max(FILES_A_THREAD_MIN);
+    if items.len() <= chunk {
+        items.iter_mut().for_each(work);
+        return;
+    }
+    // A panic in one of them goes on in this thread when the scope ends.
+    thread::scope(|scope| {
+        for chunk in items.chunks_mut(chunk) {
+            scope.spawn(|| chunk.iter_mut().for_each(&work));
+        }
+    });
+}
+
+/// `files` with `overlays` in their places; both are sorted.
+fn overlaid<'f>(files: &'f [File], overlays: &'f [File]) -> Vec<&'f File> {
+    let mut all: Vec<&File> = Vec::with_capacity(files.len() + overlays.len());
+    let mut rest = files;
+    for overlay in overlays {
+        let path = overlay.path.as_os_str();
+        let before = rest.partition_point(|file| file.path.as_os_str() < path);
+        all.extend(&rest[..before]);
+        all.push(overlay);
+        rest = &rest[before..];
+        if rest
+            .first()
+            .is_some_and(|file| file.path.as_os_str() == path)
+        {
+            rest = &rest[1..];
+        }
+    }
+    all.extend(rest);
+    all
 }
 
 fn parse_file(

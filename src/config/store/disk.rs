@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Gid, Mode, Uid, fchmod, fchown, flock};
 
+use super::step::{Step, reached};
+
 /// The name of the lock file in the config directory.
 pub(super) const LOCK_NAME: &str = ".aqueduct.lock";
 
@@ -62,9 +64,17 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Makes `text` the content of `path`. A file that was there keeps its owner and mode; a new one is private,
-/// and belongs to the owner of its directory.
-pub(super) fn replace(path: &Path, text: &str, random: u64) -> io::Result<()> {
+/// Makes `text` the content of `path`, if what is there is `before`; `None`: whatever is there, or nothing. A file
+/// that was there keeps its owner and mode; a new one is private, and belongs to the owner of its directory.
+///
+/// Others who write here (an editor, git) take no lock: what they wrote meanwhile is left alone, and the error is
+/// [`is_moved`].
+pub(super) fn replace(
+    path: &Path,
+    before: Option<&str>,
+    text: &str,
+    random: u64,
+) -> io::Result<()> {
     let (Some(dir), Some(name)) = (
         path.parent(),
         path.file_name().and_then(|name| name.to_str()),
@@ -73,13 +83,37 @@ pub(super) fn replace(path: &Path, text: &str, random: u64) -> io::Result<()> {
     };
     let temporary = dir.join(format!(".{name}{TEMPORARY}{random:0TEMPORARY_CHARS$x}"));
     let written = write_private(&temporary, path, dir, text.as_bytes())
+        .and_then(|()| before.map_or(Ok(()), |before| compare(path, before)))
         .and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // What is left is swept at the next start; the first error is the one to tell.
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    sync_dir(dir)
+    reached(Step::Renamed);
+    sync_dir(dir)?;
+    reached(Step::DirSynced);
+    Ok(())
+}
+
+/// Whether a file was not replaced because somebody else had changed it.
+pub(super) fn is_moved(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Moved>)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("somebody else changed the file meanwhile")]
+struct Moved;
+
+fn compare(path: &Path, before: &str) -> io::Result<()> {
+    match read(path) {
+        Ok(text) if text == before => Ok(()),
+        Ok(_) => Err(io::Error::other(Moved)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::other(Moved)),
+        Err(error) => Err(error),
+    }
 }
 
 fn write_private(temporary: &Path, target: &Path, dir: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -96,8 +130,11 @@ fn write_private(temporary: &Path, target: &Path, dir: &Path, bytes: &[u8]) -> i
         Err(error) if error.kind() == io::ErrorKind::NotFound => give(&file, &fs::metadata(dir)?)?,
         Err(error) => return Err(error),
     }
+    reached(Step::Created);
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    reached(Step::Synced);
+    Ok(())
 }
 
 /// Gives a new file to the owner of `like`: what root writes, the service must be able to read.
@@ -184,13 +221,26 @@ mod tests {
     fn new_files_are_private_and_old_ones_keep_their_mode() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.toml");
-        replace(&path, "one", 1).unwrap();
+        replace(&path, None, "one", 1).unwrap();
         assert_eq!(mode(&path), 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        replace(&path, "two", 2).unwrap();
+        replace(&path, Some("one"), "two", 2).unwrap();
         assert_eq!(mode(&path), 0o640);
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_meanwhile_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.toml");
+        fs::write(&path, "theirs").unwrap();
+        let error = replace(&path, Some("as it was read"), "ours", 1).unwrap_err();
+        assert!(is_moved(&error));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        fs::remove_file(&path).unwrap();
+        assert!(is_moved(&replace(&path, Some("x"), "ours", 1).unwrap_err()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -222,7 +272,7 @@ mod tests {
         let path = dir.path().join("a.toml");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("x"), "").unwrap();
-        assert!(replace(&path, "text", 1).is_err());
+        assert!(replace(&path, None, "text", 1).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

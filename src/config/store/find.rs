@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::{KEYS_DIR, KeyStore, Located, StoreError, degraded, disk, edit};
-use crate::keys::{Key, file};
+use crate::keys::file;
 
 /// Where a person's files are, in the order in which a key is looked for.
 pub(super) const HUMAN_DIRS: [&str; 4] = [
@@ -28,6 +28,8 @@ pub(super) struct Found {
     /// As the loader knows it.
     pub(super) path: PathBuf,
     pub(super) place: Located,
+    /// The whole of it, as it was read.
+    pub(super) text: String,
     /// Without the checksum line.
     pub(super) body: String,
     checksummed: bool,
@@ -45,18 +47,13 @@ impl Found {
 }
 
 impl KeyStore {
-    pub(super) fn locate(&self, key: &Key) -> Result<Option<Found>, StoreError> {
+    pub(super) fn locate(&self, repository: &str, id: Uuid) -> Result<Option<Found>, StoreError> {
         let keys = self.live.dir().join(KEYS_DIR);
-        let own = keys.join(file_name(&key.repository, key.id));
-        if let Some(found) = self.look_in(&own, key.id)? {
+        let own = keys.join(file_name(repository, id));
+        if let Some(found) = self.look_in(&own, id)? {
             return Ok(Some(found));
         }
-        let suffix = format!("--{}.toml", key.id);
-        let named = |path: &PathBuf| {
-            path.file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| name.ends_with(&suffix))
-        };
+        let named = |path: &PathBuf| is_named(path, id);
         let in_keys = toml_files(&keys)?;
         let mut paths: Vec<PathBuf> = in_keys.iter().filter(|path| named(path)).cloned().collect();
         for part in HUMAN_DIRS {
@@ -65,22 +62,30 @@ impl KeyStore {
         paths.push(self.live.dir().join(ROOT_FILE));
         paths.extend(in_keys.into_iter().filter(|path| !named(path)));
         for path in paths {
-            if let Some(found) = self.look_in(&path, key.id)? {
+            if let Some(found) = self.look_in(&path, id)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
+    /// Whether a file of `keys.d` has the key's id as its name, whatever is in it.
+    pub(super) fn is_filed(&self, id: Uuid) -> Result<bool, StoreError> {
+        let files = toml_files(&self.live.dir().join(KEYS_DIR))?;
+        Ok(files.iter().any(|path| is_named(path, id)))
+    }
+
     /// `aqueduct.toml`, with the path to write it to.
     pub(super) fn root_file(&self) -> Result<(Found, PathBuf), StoreError> {
         let path = self.live.dir().join(ROOT_FILE);
+        let text = disk::read(&path).map_err(degraded("cannot read aqueduct.toml"))?;
         let found = Found {
             place: Located {
                 file: ROOT_FILE.into(),
                 line: 1,
             },
-            body: disk::read(&path).map_err(degraded("cannot read aqueduct.toml"))?,
+            body: text.clone(),
+            text,
             path,
             checksummed: false,
         };
@@ -120,6 +125,7 @@ impl KeyStore {
                 line,
             },
             body: body.to_owned(),
+            text,
             checksummed,
         }))
     }
@@ -138,6 +144,12 @@ impl KeyStore {
         }
         Ok(target)
     }
+}
+
+fn is_named(path: &Path, id: Uuid) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.ends_with(&format!("--{id}.toml")))
 }
 
 fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{KeyRef, NewKey, NewKind, Patch, RepositoryRef, StoreError};
+use super::{Doomed, KeyRef, NewKey, NewKind, Patch, RepositoryRef, StoreError};
+use crate::config::model;
 use crate::config::snapshot::{KeyEntry, Snapshot};
+use crate::config::words::FamilyWord;
 use crate::keys::{Access, AiType, Family, Key};
 use crate::policy::route::Repository;
 
@@ -129,6 +131,48 @@ pub(super) fn find_key<'a>(
         .filter(|entry| repository.is_none_or(|id| entry.repository.id == id))
         .find(|entry| which.family.is_none_or(|family| entry.key.family == family))
         .ok_or(StoreError::KeyNotFound)
+}
+
+/// A key that is in a file and not served, if it is the one that is meant.
+pub(super) fn written_doomed(
+    snapshot: &Snapshot,
+    which: &KeyRef<'_>,
+    written: &model::Key,
+) -> Result<Doomed, StoreError> {
+    let family = match written.family.get_ref() {
+        FamilyWord::Storage => Family::Storage,
+        FamilyWord::Ai => Family::Ai,
+    };
+    let name = written.repository.get_ref().as_str();
+    let own = find_repository(snapshot, RepositoryRef::Name(name)).ok();
+    let is_own = match (which.repository, own) {
+        (None, _) => true,
+        (Some(wanted), Some(own)) => {
+            find_repository(snapshot, wanted).is_ok_and(|wanted| wanted.id == own.id)
+        }
+        (Some(RepositoryRef::Name(wanted)), None) => wanted == name,
+        // The id that the repository had is not known any more. It is not that of another one.
+        (Some(wanted @ RepositoryRef::Id(_)), None) => find_repository(snapshot, wanted).is_err(),
+    };
+    let is_meant = is_own && which.family.is_none_or(|wanted| wanted == family);
+    if !is_meant || written.deleted_at.is_some() {
+        return Err(StoreError::KeyNotFound);
+    }
+    if which.if_match.is_some_and(|given| given.trim() != "*") {
+        // Nothing is served that an etag could be of.
+        return Err(StoreError::Stale);
+    }
+    Ok(Doomed {
+        family,
+        repository: own.map(|own| own.id),
+        before: Some(json!({
+            "id": written.id.get_ref(),
+            "name": written.name.get_ref(),
+            "repository": name,
+            "key": written.key.as_ref().map(toml::Spanned::get_ref),
+        })),
+        found: None,
+    })
 }
 
 pub(super) fn entries(snapshot: &Snapshot) -> impl Iterator<Item = &KeyEntry> {

@@ -516,3 +516,105 @@ fn what_root_writes_belongs_to_the_service() {
         assert_eq!(owner, service, "{}", path.display());
     }
 }
+
+#[test]
+fn a_file_cut_short_right_after_its_write_keeps_its_key() {
+    let fixture = Fixture::new();
+    let live = fixture.live();
+    let made = fixture
+        .store(&live)
+        .create(PROD, &storage(Access::Read), &caller())
+        .unwrap();
+    let text = fixture.read(&made.file);
+    fixture.write(made.file.to_str().unwrap(), &text[..text.len() / 2]);
+    fixture.write("conf.d/more.toml", "# Something else changes too.\n");
+    live.reload(Trigger::Watch);
+    assert!(live.current().s3_keys.contains_key(made.key.as_str()));
+    assert!(!live.last_report().passes());
+}
+
+#[test]
+fn a_key_whose_repository_left_the_config_can_be_revoked() {
+    let fixture = Fixture::new();
+    let live = fixture.live();
+    let store = fixture.store(&live);
+    let made = store
+        .create(PROD, &storage(Access::Read), &caller())
+        .unwrap();
+    let without = REPOSITORIES.replace("\"prod\"", "\"renamed\"");
+    let without = without.replace(REPOSITORY, "2b6f3c1e-6f0e-4d57-9a63-0d6f8a4f3f12");
+    fixture.write("conf.d/media.toml", &without);
+    live.reload(Trigger::Watch);
+    assert!(live.current().s3_keys.is_empty());
+    let under = |repository: &str| KeyRef {
+        repository: Some(RepositoryRef::Id(repository.parse().unwrap())),
+        family: Some(Family::Storage),
+        ..by_id(made.id)
+    };
+    // It is none of those that are there.
+    for other in [
+        super::tests_support::OTHER,
+        "2b6f3c1e-6f0e-4d57-9a63-0d6f8a4f3f12",
+    ] {
+        let refused = store.delete(&under(other), &caller());
+        assert!(matches!(refused, Err(StoreError::KeyNotFound)), "{other}");
+    }
+    let deleted = store.delete(&under(REPOSITORY), &caller()).unwrap();
+    assert_eq!(deleted, Deleted::Erased);
+    assert!(!fixture.read(&made.file).contains("sealed:"));
+    fixture.write("conf.d/media.toml", REPOSITORIES);
+    live.reload(Trigger::Watch);
+    assert!(live.current().s3_keys.is_empty());
+    let again = store.delete(&under(REPOSITORY), &caller());
+    assert!(matches!(again, Err(StoreError::KeyNotFound)));
+}
+
+#[test]
+fn a_key_in_a_damaged_file_can_be_revoked_once() {
+    let fixture = Fixture::new();
+    let live = fixture.live();
+    let made = fixture
+        .store(&live)
+        .create(PROD, &storage(Access::Read), &caller())
+        .unwrap();
+    let text = fixture.read(&made.file);
+    let name = made.file.to_str().unwrap();
+    fixture.write(name, &text[..text.len() / 2]);
+    // As after a restart: no load has seen the file whole.
+    let live = fixture.live();
+    let store = fixture.store(&live);
+    assert!(live.current().s3_keys.is_empty());
+    let deleted = store.delete(&by_id(made.id), &caller()).unwrap();
+    assert!(matches!(deleted, Deleted::Revoked(_)));
+    fixture.write(name, &text);
+    live.reload(Trigger::Watch);
+    assert!(live.current().s3_keys.is_empty(), "it came back");
+    // Now its secret can be erased, and then it is gone.
+    assert_eq!(
+        store.delete(&by_id(made.id), &caller()).unwrap(),
+        Deleted::Erased
+    );
+    let again = store.delete(&by_id(made.id), &caller());
+    assert!(matches!(again, Err(StoreError::KeyNotFound)));
+}
+
+#[test]
+fn files_in_motion_are_waited_for_and_then_refused() {
+    let fixture = Fixture::new();
+    let live = fixture.live();
+    let store = fixture.store(&live);
+    fs::create_dir(fixture.dir().join(".git")).unwrap();
+    let lock = fixture.dir().join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    fs::remove_file(fixture.dir().join("conf.d/media.toml")).unwrap();
+    let refused = store.create(PROD, &storage(Access::Read), &caller());
+    assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+    assert!(live.current().repository("prod").is_some());
+    fixture.write("conf.d/media.toml", REPOSITORIES);
+    fs::remove_file(&lock).unwrap();
+    assert!(
+        store
+            .create(PROD, &storage(Access::Read), &caller())
+            .is_ok()
+    );
+}

@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) resource: &'static str,
     /// Where to panic: see `aqueduct::sabotage`.
     pub(crate) panic_at: &'static str,
+    /// The step of an admin write at which the process kills itself, such as `renamed:2` (`config::store`).
+    pub(crate) crash_at: &'static str,
 }
 
 /// Dropping it kills the process and removes its files.
@@ -87,16 +89,11 @@ impl Server {
         write("conf.d/main.toml", workload_config(setup));
         write("conf.d/keys.toml", key_config());
         fs::write(dir.path().join("secrets/master"), MASTER).unwrap();
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        let child = command()
-            .args(["serve", "--config"])
-            .arg(dir.path().join("etc/config"))
-            .env("AQUEDUCT_PANIC_AT", setup.panic_at)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let asked = [
+            ("AQUEDUCT_PANIC_AT", setup.panic_at),
+            ("AQUEDUCT_CRASH_AT", setup.crash_at),
+        ];
+        let child = spawn(dir.path(), &asked);
         let mut server = Self {
             s3,
             tls,
@@ -107,6 +104,25 @@ impl Server {
         };
         server.ready().await;
         server
+    }
+
+    /// Waits until the process has ended by itself or was killed, and says which signal did it.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt;
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.signal();
+            }
+            assert!(started.elapsed() < START_MAX, "still there\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Starts the process anew on the same files and addresses, after it ended.
+    pub(crate) async fn restart(&mut self, crash_at: &str) {
+        self.child = spawn(self.dir.path(), &[("AQUEDUCT_CRASH_AT", crash_at)]);
+        self.ready().await;
     }
 
     /// Nothing tells when a process listens, so it is asked again and again.
@@ -170,7 +186,14 @@ impl Server {
             .expect("an answer of the admin listener")
     }
 
-    async fn ask_admin(&self, method: &str, path: &str, body: &str) -> Option<Response> {
+    /// As [`Server::admin`], with a line more in the head; `None` where the connection ended without an answer.
+    pub(crate) async fn ask_admin_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        line: &str,
+    ) -> Option<Response> {
         let mut client = Raw::connect(self.admin).await;
         let address = self.admin;
         let kind = if body.is_empty() {
@@ -181,11 +204,15 @@ impl Server {
         let length = body.len();
         client
             .send(format!(
-                "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n{kind}\
+                "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n{kind}{line}\
                  Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             ))
             .await;
         client.try_response().await
+    }
+
+    async fn ask_admin(&self, method: &str, path: &str, body: &str) -> Option<Response> {
+        self.ask_admin_with(method, path, body, "").await
     }
 
     /// The number of the snapshot that is served, by `/-/status`.
@@ -269,6 +296,24 @@ impl Drop for Server {
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+fn spawn(dir: &Path, environment: &[(&str, &str)]) -> Child {
+    let log = dir.join("log");
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .unwrap();
+    command()
+        .args(["serve", "--config"])
+        .arg(dir.join("etc/config"))
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 fn command() -> Command {
