@@ -72,12 +72,17 @@ impl std::fmt::Debug for BasicDate {
     }
 }
 
-/// Parses a `Date` header: the HTTP forms, or the basic form of ISO 8601 that some clients put there.
+/// Parses a `Date` header: the HTTP forms, these with the mail's name for GMT, as Python's SDK writes it, or the basic
+/// form of ISO 8601 that some clients put there.
 pub fn parse_http(text: &str) -> Option<Timestamp> {
     if let Some((_, at)) = BasicDate::parse(text) {
         return Some(at);
     }
-    let at = httpdate::parse_http_date(text).ok()?;
+    let at = match text.strip_suffix(" -0000") {
+        Some(date) => httpdate::parse_http_date(&format!("{date} GMT")),
+        None => httpdate::parse_http_date(text),
+    };
+    let at = at.ok()?;
     let since = at.duration_since(std::time::SystemTime::UNIX_EPOCH).ok()?;
     Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()
 }
@@ -129,10 +134,16 @@ mod tests {
     #[test]
     fn date_headers_are_read_in_each_form() {
         let expected = Timestamp::from_second(1_369_353_600).unwrap();
-        for text in ["20130524T000000Z", "Fri, 24 May 2013 00:00:00 GMT"] {
+        for text in [
+            "20130524T000000Z",
+            "Fri, 24 May 2013 00:00:00 GMT",
+            "Fri, 24 May 2013 00:00:00 -0000",
+        ] {
             assert_eq!(parse_http(text), Some(expected), "{text}");
         }
-        assert_eq!(parse_http("yesterday"), None);
+        for text in ["yesterday", "Fri, 24 May 2013 00:00:00 -0100", " -0000"] {
+            assert_eq!(parse_http(text), None, "{text}");
+        }
         assert_eq!(iso_millis(expected), "2013-05-24T00:00:00.000Z");
     }
 }

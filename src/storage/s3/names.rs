@@ -30,6 +30,7 @@ pub const CONTENT_SHA256: &str = "x-amz-content-sha256";
 pub const COPY_SOURCE: &str = "x-amz-copy-source";
 pub const DATE: &str = "x-amz-date";
 pub const DECODED_CONTENT_LENGTH: &str = "x-amz-decoded-content-length";
+pub const ENCRYPTION: &str = "x-amz-server-side-encryption";
 pub const GRANT: &str = "x-amz-grant-";
 pub const OBJECT_LOCK: &str = "x-amz-object-lock-";
 pub const SECURITY_TOKEN: &str = "x-amz-security-token";
@@ -92,7 +93,8 @@ pub fn check_new_bucket(name: &str) -> Result<()> {
         && characters
         && edge(bytes.first())
         && edge(bytes.last())
-        && !name.contains("..")
+        // Labels of a host name.
+        && ["..", ".-", "-."].iter().all(|pair| !name.contains(pair))
         && name.parse::<std::net::Ipv4Addr>().is_err()
         && !name.starts_with("xn--")
         && !name.ends_with("-s3alias");
@@ -197,6 +199,8 @@ mod tests {
             ("Abc", false),
             ("a_b", false),
             ("a..b", false),
+            ("abc-.def", false),
+            ("abc.-def", false),
             ("-abc", false),
             ("abc.", false),
             ("10.0.0.1", false),

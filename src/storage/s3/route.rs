@@ -390,6 +390,11 @@ fn check_header(row: &Row, name: &str, value: &HeaderValue) -> Result<Access> {
         return Ok(Access::Read);
     }
     if !row.allows_header(name) {
+        if row.level == Level::Object && name.starts_with(names::ENCRYPTION) {
+            // How the object was stored decides, not the one who asks for it; S3 says so instead of ignoring it.
+            let message = "A server-side encryption header is not supported for this operation.";
+            return Err(invalid(message).with_param(name.to_owned()));
+        }
         return Err(Error::unsupported(
             "A header you provided implies functionality that is not implemented.",
         )

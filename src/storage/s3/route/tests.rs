@@ -170,6 +170,18 @@ fn headers_that_no_row_lists_are_refused_and_meaningless_ones_are_not() {
             Err(Kind::Unsupported),
         ),
         (
+            "HEAD",
+            "/bkt/k",
+            ("x-amz-server-side-encryption", "AES256"),
+            Err(Kind::InvalidArgument),
+        ),
+        (
+            "HEAD",
+            "/bkt/k",
+            ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+            Ok(Op::HeadObject),
+        ),
+        (
             "PUT",
             "/bkt/k?acl",
             ("x-amz-copy-source", "/bkt/b"),
