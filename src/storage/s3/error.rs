@@ -97,6 +97,9 @@ impl From<&Error> for Failure {
         if kind == Kind::AuthMalformed && param.is_some_and(|param| param.starts_with("X-Amz-")) {
             code = "AuthorizationQueryParametersError";
         }
+        if kind == Kind::MalformedBody && param == Some(wire::POLICY) {
+            code = "MalformedPolicy";
+        }
         let details = param
             .filter(|_| kind == Kind::InvalidArgument)
             .map(|param| ("ArgumentName", param.to_owned()));

@@ -295,6 +295,10 @@ fn document(op: &WholeOp, bucket: &Bucket) -> Result<Option<Bytes>> {
         }
         return Ok(Some(wire::write_delete(op.delete(), &bucket.prefix)));
     }
+    if op.op() == Op::PutBucketPolicy && bucket.is_renamed() {
+        let theirs = op.document().map_or(&[][..], |document| document);
+        return wire::policy::for_store(theirs, bucket).map(Some);
+    }
     if op.op() == Op::CreateBucket {
         let theirs = op.document().map_or(&[][..], |document| document);
         let ours = buckets::configuration(theirs, &bucket.resource)?;

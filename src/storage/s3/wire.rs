@@ -4,6 +4,7 @@
 //! elements that name a bucket or a key is replaced. Entries under the reserved prefix are left out.
 //! No DTD is accepted, so there are no entities but XML's own five.
 
+pub(super) mod policy;
 mod translate;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Keys in one batch delete.
 const DELETE_ENTRIES_MAX: usize = 1000;
+/// The parameter that errors about a bucket's policy name.
+pub(super) const POLICY: &str = "policy";
 /// Depth of a document. Stops a nest of elements from growing our stack of names.
 const DEPTH_MAX: usize = 16;
 

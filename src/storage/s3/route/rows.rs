@@ -668,13 +668,14 @@ pub(super) static TABLE: &[Row] = &[
         CHECKSUM,
         &["x-amz-skip-destination-validation"],
     ]),
-    config(Op::GetBucketPolicy, Get, &["policy"], NamesInside),
-    config(Op::PutBucketPolicy, Put, &["policy"], NamesInside).headers(&[
+    // Policies name their own bucket, and are translated.
+    config(Op::GetBucketPolicy, Get, &["policy"], KeysInside).reply(Reply::Document),
+    config(Op::PutBucketPolicy, Put, &["policy"], KeysInside).headers(&[
         CONTENT_TYPE,
         CHECKSUM,
         &["x-amz-confirm-remove-self-bucket-access"],
     ]),
-    config(Op::DeleteBucketPolicy, Delete, &["policy"], NamesInside),
+    config(Op::DeleteBucketPolicy, Delete, &["policy"], KeysInside),
     config(Op::GetBucketReplication, Get, &["replication"], NamesInside),
     config(Op::PutBucketReplication, Put, &["replication"], NamesInside).headers(&[
         CONTENT_TYPE,

@@ -70,7 +70,8 @@ pub enum Renaming {
     Translated,
     /// It is about the bucket as a whole but names nothing: reading is fine, changing only where there is no prefix.
     WholeBucket,
-    /// Its documents name keys or prefixes in places of their own, but no bucket: only where there is no prefix.
+    /// Its documents name keys or prefixes in places of their own, but no bucket that is not translated: only where
+    /// there is no prefix.
     KeysInside,
     /// Its documents name buckets in places of their own: only where nothing is renamed.
     NamesInside,

@@ -252,7 +252,7 @@ fn a_prefix_is_never_left() {
         ("PUT", "/bkt?versioning", &renamed, None),
         ("DELETE", "/bkt", &prefixed, Some(Kind::Unsupported)),
         ("GET", "/bkt?policy", &prefixed, Some(Kind::Unsupported)),
-        ("GET", "/bkt?policy", &renamed, Some(Kind::Unsupported)),
+        ("GET", "/bkt?policy", &renamed, None),
         ("GET", "/bkt?lifecycle", &prefixed, Some(Kind::Unsupported)),
     ] {
         let outcome = encoded(&owned(method, target, &[]), bucket);

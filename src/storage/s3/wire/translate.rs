@@ -25,6 +25,15 @@ pub enum Outcome {
 /// Rewrites a provider's document from its names to the client's. `location` is the URL of the object as the client
 /// knows it.
 pub fn translate(op: &WholeOp, bucket: &Bucket, location: &str, body: Bytes) -> Result<Outcome> {
+    if op.op() == Op::GetBucketPolicy {
+        let renamed = bucket.is_renamed();
+        let policy = if renamed {
+            super::policy::for_client(&body, bucket)?
+        } else {
+            body
+        };
+        return Ok(Outcome::Document(policy));
+    }
     let text = std::str::from_utf8(&body).map_err(|_| broken("the document is not UTF-8"))?;
     if op.request().row().reply == Reply::Late && root(text)? == "Error" {
         return Ok(Outcome::Failure(Failure::decode(
