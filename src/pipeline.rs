@@ -3,7 +3,7 @@
 //! ```text
 //! identify   decode the head, prove the key, check that it may be used now and from here
 //! permit     with the whole request known: check every target, find where each lives
-//! plan       answer ourselves, or forward to one resource
+//! plan       answer ourselves, forward to one resource, or compose several requests
 //! ```
 //!
 //! `proxy::storage` reads bodies between the steps and runs the plan. A [`Plan`] is made from [`Permitted`]
@@ -52,6 +52,8 @@ pub enum Plan {
     Forward(Box<Hop>),
     /// Our buckets, and those that clients created at a resource.
     ListBuckets(Box<Listing>),
+    /// Several requests make one operation.
+    Compose(Box<Crossing>),
 }
 
 /// A listing of buckets that has to ask the resource which ones clients created.
@@ -67,6 +69,15 @@ pub struct Hop {
     pub bucket: Arc<Bucket>,
     /// The bucket that a copy reads from.
     pub source: Option<Arc<Bucket>>,
+    /// Largest object or part, in bytes.
+    pub object_bytes_max: u64,
+}
+
+/// A copy between two resources, of which neither can read the other's objects.
+pub struct Crossing {
+    pub op: WholeOp,
+    pub source: Arc<Bucket>,
+    pub target: Arc<Bucket>,
     /// Largest object or part, in bytes.
     pub object_bytes_max: u64,
 }
@@ -187,20 +198,23 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
         let reply = xml(wire::delete_result(op.refused()));
         return Ok(Plan::Reply(Box::new(reply)));
     }
-    if let Some(source) = &source
-        && !upstream::copies_natively(source, &bucket)
-    {
-        return Err(Error::unsupported(
-            "A copy between buckets on two different resources is not implemented.",
-        ));
-    }
     let object_bytes_max = endpoint.object_bytes_max;
-    Ok(Plan::Forward(Box::new(Hop {
-        op,
-        bucket,
-        source,
-        object_bytes_max,
-    })))
+    Ok(match source {
+        Some(source) if !upstream::copies_natively(&source, &bucket) => {
+            Plan::Compose(Box::new(Crossing {
+                op,
+                source,
+                target: bucket,
+                object_bytes_max,
+            }))
+        }
+        source => Plan::Forward(Box::new(Hop {
+            op,
+            bucket,
+            source,
+            object_bytes_max,
+        })),
+    })
 }
 
 fn list_buckets(op: &WholeOp, key: Arc<Key>, repository: Arc<Repository>) -> Result<Plan> {

@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::policy::route::Resource;
 use crate::proxy::dial::{Dialer, Link};
 use crate::proxy::head::RequestHead;
-use crate::proxy::upload::{self, ClientBody, Sent};
+use crate::proxy::upload::{self, ClientBody, Sender, Sent, Source};
 use crate::proxy::upstream::{Broken, Head};
 use crate::telemetry::labels::RetryOutcome;
 
@@ -52,6 +52,22 @@ pub enum Body<'a> {
     Memory(&'a [Bytes]),
     /// Streamed from the client.
     Client(&'a mut ClientBody),
+    /// Streamed from the answer of another upstream.
+    Upstream(&'a mut ClientBody, &'a mut Source),
+}
+
+impl Body<'_> {
+    /// A streamed body, and who sends it.
+    fn stream<'s>(
+        &'s mut self,
+        client: Option<&'s mut ServerSession>,
+    ) -> Option<(&'s mut ClientBody, Sender<'s>)> {
+        match (self, client) {
+            (Self::Client(body), Some(client)) => Some((body, Sender::Client(client))),
+            (Self::Upstream(body, source), _) => Some((body, Sender::Upstream(source))),
+            (Self::None | Self::Memory(_) | Self::Client(_), _) => None,
+        }
+    }
 }
 
 /// An answer whose head has arrived.
@@ -97,8 +113,8 @@ pub async fn exchange(
     mut client: Option<&mut ServerSession>,
     mut outgoing: Outgoing<'_>,
 ) -> Result<Answer, Failed> {
-    if let (Body::Client(body), Some(client)) = (&mut outgoing.body, client.as_deref_mut()) {
-        body.prime(client)
+    if let Some((body, mut sender)) = outgoing.body.stream(client.as_deref_mut()) {
+        body.prime(&mut sender)
             .await
             .map_err(|error| Failed { error, attempts: 0 })?;
     }
@@ -155,7 +171,7 @@ impl Outgoing<'_> {
     fn may_repeat(&self) -> bool {
         match &self.body {
             Body::None | Body::Memory(_) => self.idempotent,
-            Body::Client(body) => self.idempotent && body.is_replayable(),
+            Body::Client(body) | Body::Upstream(body, _) => self.idempotent && body.is_replayable(),
         }
     }
 }
@@ -189,8 +205,10 @@ async fn attempt(
     let sent = match &mut outgoing.body {
         Body::None => Ok(Sent::Whole),
         Body::Memory(frames) => upload::send_memory(&mut link.session, frames).await,
-        Body::Client(body) => match client.as_deref_mut() {
-            Some(client) => upload::pump(&mut link.session, client, body).await,
+        streamed @ (Body::Client(_) | Body::Upstream(..)) => match streamed
+            .stream(client.as_deref_mut())
+        {
+            Some((body, mut sender)) => upload::pump(&mut link.session, &mut sender, body).await,
             None => Err(upload::Failure::Client(Error::internal(
                 "a client's body without a client",
             ))),

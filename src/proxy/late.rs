@@ -2,10 +2,12 @@
 //!
 //! S3 sends the head of these at once and white space while it works, so that neither the client nor anything
 //! between gives up; the outcome is in the document, and may be an error under a 200. We do the same, but only
-//! when the resource takes longer than [`FILLER_EVERY`]: a quick outcome has its own status. A late answer is
-//! never repeated.
+//! when the work takes longer than [`FILLER_EVERY`]: a quick outcome has its own status. A late answer is never
+//! repeated. [`run`] does so for one exchange, [`wait`] and [`finish`] for any other work.
 
+use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,7 +34,7 @@ const DECLARATION: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 
 /// How the operation ended, as a document for the client.
-enum Outcome {
+pub enum Outcome {
     Done(Box<Reply>),
     Failed(Failure),
 }
@@ -47,24 +49,88 @@ pub async fn run(
     outgoing: Outgoing<'_>,
 ) -> Result<()> {
     let location = storage::location(session, arrived);
+    // The whole request leaves at once: what the client does afterwards changes nothing.
+    let committed = AtomicBool::new(true);
+    let work = perform(engine, record, hop, &location, outgoing);
+    let ended = wait(session, arrived, &committed, work).await?;
+    finish(session, arrived, record, ended).await
+}
+
+/// What came of the work, and when the client was told to wait, if it was.
+pub struct Ended {
+    outcome: Result<Outcome>,
+    started: Option<Instant>,
+}
+
+/// Runs `work`, keeping the client informed. A client that leaves before the work has `committed` ends it: the work is
+/// dropped and its connections are reset. From then on it is waited for, whoever still listens, so that a drain waits
+/// for it too.
+pub async fn wait(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    committed: &AtomicBool,
+    work: impl Future<Output = Result<Outcome>>,
+) -> Result<Ended> {
+    let mut work = pin!(work);
+    let mut filler = pin!(pingora::time::sleep(FILLER_EVERY));
     let mut started = None;
-    let outcome = {
-        let mut work = pin!(perform(engine, record, hop, &location, outgoing));
-        loop {
-            tokio::select! {
-                biased;
-                outcome = &mut work => break outcome,
-                () = pingora::time::sleep(FILLER_EVERY) => {
-                    if started.is_none() {
-                        started = Some(Instant::now());
-                        start(session, arrived).await?;
-                    }
-                    let space = Bytes::from_static(b" ");
-                    session.write_response_body(space, false).await.map_err(client_gone)?;
+    let mut listens = true;
+    let outcome = loop {
+        let watches = listens && !committed.load(Ordering::Relaxed);
+        tokio::select! {
+            biased;
+            outcome = &mut work => break outcome,
+            () = &mut filler => {
+                filler.set(pingora::time::sleep(FILLER_EVERY));
+                if listens && let Err(gone) = fill(session, arrived, &mut started).await {
+                    listens = false;
+                    give_up_unless(committed, gone)?;
+                }
+            }
+            idle = session.read_body_or_idle(false), if watches => {
+                // What the client may still send is read and dropped.
+                if let Err(gone) = idle {
+                    listens = false;
+                    give_up_unless(committed, client_gone(&gone))?;
                 }
             }
         }
     };
+    Ok(Ended { outcome, started })
+}
+
+fn give_up_unless(committed: &AtomicBool, gone: Error) -> Result<()> {
+    if committed.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    Err(gone)
+}
+
+/// Sends the head, the first time, and a space.
+async fn fill(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    started: &mut Option<Instant>,
+) -> Result<()> {
+    if started.is_none() {
+        *started = Some(Instant::now());
+        start(session, arrived).await?;
+    }
+    let space = Bytes::from_static(b" ");
+    session
+        .write_response_body(space, false)
+        .await
+        .map_err(client_gone)
+}
+
+/// Tells the client what came of it.
+pub async fn finish(
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    ended: Ended,
+) -> Result<()> {
+    let Ended { outcome, started } = ended;
     let Some(started) = started else {
         return finish_quick(session, arrived, record, outcome?).await;
     };

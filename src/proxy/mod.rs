@@ -11,6 +11,7 @@ pub mod admin;
 pub mod ai;
 pub mod certs;
 pub mod clock;
+pub mod copy;
 pub mod cors;
 pub mod dial;
 pub mod drain;

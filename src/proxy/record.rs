@@ -14,7 +14,7 @@ use crate::policy::route::{Bucket, Repository, Resource};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Failed};
 use crate::telemetry::access_log::{AiEntry, Entry, Flag, Flags, UpstreamEntry};
-use crate::telemetry::labels::{AuthFailure, LimitScope, Op, Proto, UpstreamError};
+use crate::telemetry::labels::{AuthFailure, Class, LimitScope, Op, Proto, UpstreamError};
 use crate::telemetry::meters::{RequestSample, UpstreamSample};
 use crate::telemetry::metrics::Inflight;
 use crate::telemetry::trace::TraceParent;
@@ -65,6 +65,25 @@ pub struct Record {
     head_sent: Option<Duration>,
     started: Instant,
     _inflight: Inflight,
+}
+
+/// An answered read that goes on beside another exchange; counted when dropped.
+pub struct Aside {
+    resource: Arc<Resource>,
+    status: u16,
+    sent: Instant,
+    ttfb: Option<Duration>,
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.resource.meters.upstream(&UpstreamSample {
+            class: Class::Read,
+            status: self.status,
+            duration: self.sent.elapsed(),
+            ttfb: self.ttfb,
+        });
+    }
 }
 
 /// What only an AI request has.
@@ -153,6 +172,24 @@ impl Record {
                 ttfb: self.upstream_head,
             });
         }
+    }
+
+    /// Puts the exchange that runs now aside: it goes on while the next one runs, and is counted by what is returned.
+    pub fn set_aside(&mut self) -> Option<Aside> {
+        let (sent, resource) = (self.upstream_sent.take()?, self.resource.clone()?);
+        self.upstream_before += sent.elapsed();
+        Some(Aside {
+            resource,
+            status: self.upstream_status,
+            sent,
+            ttfb: self.upstream_head,
+        })
+    }
+
+    /// The exchange that was set aside failed, and with it the request.
+    pub fn aside_failed(&mut self, aside: &Aside, error: Error) -> Error {
+        self.upstream_error = count_upstream_error(&aside.resource, &error, true);
+        error
     }
 
     pub fn answered(&mut self, answer: &Answer) {

@@ -86,7 +86,7 @@ pub async fn collect(answer: &mut Answer, idle: Duration, bytes_max: usize) -> R
     Ok(body)
 }
 
-fn truncated(error: &Broken) -> Error {
+pub(super) fn truncated(error: &Broken) -> Error {
     let broken = broken(error);
     if broken.kind() == Kind::UpstreamTimeout {
         return broken;

@@ -17,8 +17,8 @@ use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::head::RequestHead;
 use crate::proxy::record::Record;
-use crate::proxy::upload::{self, ClientBody};
-use crate::proxy::{clock, cors, head, ids, late, relay, respond, service};
+use crate::proxy::upload::{self, ClientBody, Sender};
+use crate::proxy::{clock, copy, cors, head, ids, late, relay, respond, service};
 use crate::sabotage::{self, Point};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
@@ -112,6 +112,10 @@ async fn run(
         Plan::ListBuckets(listing) => {
             Box::pin(list_buckets(engine, session, arrived, record, &listing)).await
         }
+        Plan::Compose(crossing) => {
+            // Boxed: few requests copy across, and every one would have room for two exchanges.
+            Box::pin(copy::run(engine, session, arrived, record, &crossing)).await
+        }
     }
 }
 
@@ -185,7 +189,7 @@ async fn forward(
     });
     if let Some((body, true)) = &mut client_body {
         // The store would commit on the head alone.
-        body.read_empty(session).await?;
+        body.read_empty(Sender::Client(session)).await?;
     }
     let documents: Option<[Bytes; 1]> = outgoing.document.clone().map(|document| [document]);
     let body = match (&mut client_body, &documents) {
@@ -485,7 +489,7 @@ pub(super) fn path(session: &ServerSession) -> String {
 }
 
 /// Whether the key of a request still exists: a revocation stops what has not been committed.
-fn still_valid(
+pub(super) fn still_valid(
     engine: &Engine,
     record: &Record,
 ) -> impl Fn() -> Result<()> + Send + Sync + 'static {
@@ -527,7 +531,7 @@ pub(super) fn expects_continue(head: &RequestHeader) -> bool {
 }
 
 /// The head of one attempt, signed now.
-fn signed(
+pub(super) fn signed(
     request: &UpstreamRequest,
     account: &S3Account,
     arrived: &Arrived,

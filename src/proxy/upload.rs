@@ -1,4 +1,5 @@
-//! Client to upstream: the request body, verified on its way and never whole in memory.
+//! Client to upstream: the request body, verified on its way and never whole in memory. A copy's body takes the same
+//! way, from the answer of another upstream.
 //!
 //! The client's bytes pass one [`BodyStep`] (the protocol's verification and re-framing, which holds back the
 //! tail until everything checked out) and are written to the upstream. What was released is remembered up to
@@ -15,9 +16,9 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
-use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, client_gone, endless};
-use crate::proxy::storage;
+use crate::proxy::exchange::{Answer, INFORMATIONAL_MAX, broken, client_gone, endless};
 use crate::proxy::upstream::Upstream;
+use crate::proxy::{relay, storage};
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
@@ -57,6 +58,51 @@ pub struct ClientBody {
     ended: bool,
 }
 
+/// Who sends a body.
+pub enum Sender<'a> {
+    Client(&'a mut ServerSession),
+    Upstream(&'a mut Source),
+}
+
+/// An upstream's answer whose body is sent on to another upstream.
+pub struct Source {
+    pub answer: Answer,
+    /// The answer broke off, or its body was not what it should be: the failure is its.
+    pub broke: bool,
+}
+
+impl Sender<'_> {
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        match self {
+            Self::Client(client) => {
+                let read = client.read_request_body().await;
+                read.map_err(|error| cut(&error))
+            }
+            Self::Upstream(source) => {
+                let read = source.answer.link.session.next_chunk().await;
+                source.broke |= read.is_err();
+                read.map_err(|error| relay::truncated(&error))
+            }
+        }
+    }
+
+    /// The body that came was refused.
+    fn refused(&mut self) {
+        match self {
+            Self::Client(_) => {}
+            Self::Upstream(source) => source.broke = true,
+        }
+    }
+
+    /// Whether the last byte was read.
+    fn is_done(&mut self) -> bool {
+        match self {
+            Self::Client(client) => client.is_body_done(),
+            Self::Upstream(source) => source.answer.link.session.has_whole_body(),
+        }
+    }
+}
+
 /// How sending went.
 pub enum Sent {
     /// Everything was handed to the connection; the head of the answer may be there already.
@@ -66,7 +112,7 @@ pub enum Sent {
 }
 
 pub enum Failure {
-    /// The client sent something wrong, too slowly, or left.
+    /// The sender sent something wrong, too slowly, or left.
     Client(Error),
     /// The upstream connection broke.
     Upstream(Error),
@@ -111,19 +157,21 @@ impl ClientBody {
 
     /// Reads until the first bytes are released, or the whole of a short body checked out. Before that nothing
     /// goes to the upstream: there are stores that keep a body cut off before its first byte as an empty object.
-    pub async fn prime(&mut self, client: &mut ServerSession) -> Result<()> {
-        self.say_continue(client).await?;
+    pub async fn prime(&mut self, sender: &mut Sender<'_>) -> Result<()> {
+        self.say_continue(sender).await?;
         let mut out = Chunks::new();
         while !self.ended && out.iter().all(Bytes::is_empty) {
-            let chunk = client.read_request_body().await;
-            self.take(chunk.map_err(|error| cut(&error))?, client, &mut out)?;
+            let chunk = sender.read().await?;
+            self.take(chunk, sender, &mut out)?;
         }
         self.primed = out;
         Ok(())
     }
 
-    async fn say_continue(&mut self, client: &mut ServerSession) -> Result<()> {
-        if std::mem::take(&mut self.expects_continue) {
+    async fn say_continue(&mut self, sender: &mut Sender<'_>) -> Result<()> {
+        if let Sender::Client(client) = sender
+            && std::mem::take(&mut self.expects_continue)
+        {
             let said = client.write_continue_response().await;
             said.map_err(client_gone)?;
         }
@@ -131,14 +179,11 @@ impl ClientBody {
     }
 
     /// Reads and verifies a message that holds no content, so that nothing is sent before it checked out.
-    pub async fn read_empty(&mut self, client: &mut ServerSession) -> Result<()> {
-        self.say_continue(client).await?;
+    pub async fn read_empty(&mut self, mut sender: Sender<'_>) -> Result<()> {
+        self.say_continue(&mut sender).await?;
         let mut out = Chunks::new();
         while !self.ended {
-            let chunk = client
-                .read_request_body()
-                .await
-                .map_err(|error| cut(&error))?;
+            let chunk = sender.read().await?;
             self.advance(chunk, &mut out)?;
         }
         Ok(())
@@ -164,14 +209,14 @@ impl ClientBody {
     fn take(
         &mut self,
         chunk: Option<Bytes>,
-        client: &mut ServerSession,
+        sender: &mut Sender<'_>,
         out: &mut Chunks,
     ) -> Result<()> {
-        self.advance(chunk, out)?;
-        if !self.ended && client.is_body_done() {
-            self.advance(None, out)?;
+        let mut taken = self.advance(chunk, out);
+        if taken.is_ok() && !self.ended && sender.is_done() {
+            taken = self.advance(None, out);
         }
-        Ok(())
+        taken.inspect_err(|_| sender.refused())
     }
 
     /// Passes one chunk of the client, or its end, through the step.
@@ -249,10 +294,10 @@ pub async fn send_memory(upstream: &mut Upstream, frames: &[Bytes]) -> Result<Se
     Ok(Sent::Whole)
 }
 
-/// Sends the client's body: first what an earlier attempt had released, then what the client still has.
+/// Sends a body on: first what an earlier attempt had released, then what the sender still has.
 pub async fn pump(
     upstream: &mut Upstream,
-    client: &mut ServerSession,
+    sender: &mut Sender<'_>,
     body: &mut ClientBody,
 ) -> Result<Sent, Failure> {
     for chunk in body.released.clone() {
@@ -280,10 +325,10 @@ pub async fn pump(
                 }
                 continue;
             }
-            chunk = client.read_request_body() => chunk.map_err(|error| Failure::Client(cut(&error)))?,
+            chunk = sender.read() => chunk.map_err(Failure::Client)?,
         };
         // A failed check drops what it handed on: the upstream must see a broken message, not a whole one.
-        body.take(chunk, client, &mut out)
+        body.take(chunk, sender, &mut out)
             .map_err(Failure::Client)?;
         send_released(upstream, body, &mut out).await?;
     }

@@ -223,6 +223,11 @@ impl Upstream {
             .is_some_and(|head| !head.status.is_informational())
     }
 
+    /// Whether the last byte of the body was handed out, as far as its framing tells beforehand.
+    pub fn has_whole_body(&self) -> bool {
+        self.has_final_head() && self.framing.is_done()
+    }
+
     /// The next bytes of the body where they were read; `None` at its end. May be cancelled.
     pub async fn read_body(&mut self) -> Result<Option<&[u8]>, Broken> {
         match self.available().await? {

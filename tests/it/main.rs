@@ -16,6 +16,8 @@ mod buckets;
 mod canary;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod copy;
 #[cfg(feature = "demo")]
 #[cfg(test)]
 mod demo;

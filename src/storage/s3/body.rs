@@ -8,6 +8,8 @@
 //! | signed chunks and a trailer | the content in unsigned chunks with that trailer, or the content alone | we |
 //! | unsigned chunks and a trailer | the same | we (and the store, where it gets the trailer) |
 //!
+//! What another store sends in the place of a client is [`plan_copied`]'s.
+//!
 //! Chunks are never forwarded as they were cut: they are peeled and cut again, which costs a few bytes a mebibyte,
 //! needs no copy, and leaves no room for two readings of a frame.
 //!
@@ -18,6 +20,7 @@
 
 mod checksum;
 mod chunked;
+mod copied;
 
 use std::fmt;
 
@@ -27,6 +30,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 pub use checksum::Algorithm;
+pub use copied::{Digests, plan_copied};
 
 use super::auth::{Payload, PayloadHash};
 use super::names;
@@ -97,16 +101,7 @@ pub fn plan(
         decoded_length,
         payload: hash,
         headers: framed.map_or_else(SmallVec::new, |algorithm| {
-            SmallVec::from_buf([
-                (
-                    HeaderName::from_static(names::TRAILER),
-                    HeaderValue::from_static(algorithm.header()),
-                ),
-                (
-                    HeaderName::from_static(names::DECODED_CONTENT_LENGTH),
-                    HeaderValue::from(decoded_length),
-                ),
-            ])
+            SmallVec::from_buf(trailer_headers(algorithm, decoded_length))
         }),
         content_encoding: content_encoding(headers, framed.is_some())?,
     };
@@ -116,6 +111,20 @@ pub fn plan(
         pipe.checks.verify()?;
     }
     Ok((form, pipe))
+}
+
+/// Headers that announce our framing of a body of `length` bytes.
+fn trailer_headers(algorithm: Algorithm, length: u64) -> [(HeaderName, HeaderValue); 2] {
+    [
+        (
+            HeaderName::from_static(names::TRAILER),
+            HeaderValue::from_static(algorithm.header()),
+        ),
+        (
+            HeaderName::from_static(names::DECODED_CONTENT_LENGTH),
+            HeaderValue::from(length),
+        ),
+    ]
 }
 
 /// Checks a [`RequestBody::Document`] that was read whole: framing, chunk signatures, payload hash, `Content-MD5`,
@@ -424,7 +433,7 @@ impl UploadPipe {
         let held = std::mem::take(&mut self.held);
         self.release(held, out);
         if let Some(frames) = &mut self.frames {
-            frames.end(self.checks.trailing_value(), out);
+            frames.end(&self.checks.trailing_value(), out);
         }
         Ok(())
     }

@@ -13,10 +13,9 @@ use http::header::HOST;
 use jiff::Timestamp;
 use smallvec::smallvec;
 
-use super::auth::PayloadHash;
 use super::names;
 use super::route::S3Request;
-use super::upstream::{HASH_OF_NOTHING, UpstreamHead, UpstreamRequest};
+use super::upstream::{NO_PAYLOAD, UpstreamHead, UpstreamRequest};
 use super::wire::{self, Part};
 use crate::error::{Error, Kind, Result};
 use crate::message::date;
@@ -141,7 +140,7 @@ pub fn encode_listing(page: &Page, created: &CreatedBuckets) -> Result<UpstreamR
             target: String::from_utf8(target).map_err(Error::internal)?,
             headers: smallvec![(HOST, origin.authority.clone())],
         },
-        payload: PayloadHash::Sha256(HASH_OF_NOTHING),
+        payload: NO_PAYLOAD,
         document: None,
     })
 }

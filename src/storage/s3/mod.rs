@@ -6,6 +6,7 @@
 //! [`route::WholeOp::demands`] says what must be allowed, [`body::plan`] decides the form of the upload,
 //! [`upstream::encode`] writes the request for the provider, [`auth::sign`] signs it, [`downstream::reply`]
 //! decides what of the answer the client sees, [`wire`] translates names in documents, [`error`] speaks of failures.
+//! A copy that no store can do by itself is two requests: see [`copy`].
 //!
 //! Manual: <https://docs.aws.amazon.com/AmazonS3/latest/API/>. Out of scope: `SigV2` and `SigV4a` signatures, POST
 //! policy forms, access points, S3 Select's event stream is passed on as bytes.
@@ -13,6 +14,7 @@
 pub mod auth;
 pub mod body;
 pub mod buckets;
+pub mod copy;
 pub mod downstream;
 pub mod error;
 pub mod names;

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use address::{Address, address, decode_text, parse_copy_source};
-pub use table::{Class, Level, Op, Renaming, Reply, RequestBody, Row, Verb};
+pub use table::{Class, Level, Op, Renaming, Reply, RequestBody, Row, Verb, takes_header};
 
 use super::error::Failure;
 use super::wire::{self, Delete, DeleteEntry};

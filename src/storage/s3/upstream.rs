@@ -20,11 +20,11 @@ use crate::policy::route::{Addressing, Bucket, S3Account};
 const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
 const CONTENT_MD5: &str = "content-md5";
 
-/// SHA-256 of nothing.
-pub(super) const HASH_OF_NOTHING: [u8; 32] = [
+/// The payload of a request without a body: SHA-256 of nothing.
+pub(super) const NO_PAYLOAD: PayloadHash = PayloadHash::Sha256([
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
-];
+]);
 
 /// A request head for the provider, ready to be signed and sent.
 #[derive(Clone, Debug)]
@@ -64,12 +64,9 @@ pub fn encode(
     };
     head.headers.push((HOST, host(bucket)?));
     if let Some(from) = request.source() {
-        let source = source.ok_or_else(|| Error::internal("a copy without its source"))?;
-        if !copies_natively(source, bucket) {
-            return Err(Error::unsupported(
-                "Copies between different resources are not implemented.",
-            ));
-        }
+        let source = source
+            .filter(|source| copies_natively(source, bucket))
+            .ok_or_else(|| Error::internal("not a copy that one store can do"))?;
         head.headers.push((
             HeaderName::from_static(names::COPY_SOURCE),
             copy_source(from, source)?,
@@ -136,12 +133,13 @@ fn push_body_headers(
             if matches!(row.method, Verb::Put | Verb::Post) {
                 push_length(head, 0);
             }
-            PayloadHash::Sha256(HASH_OF_NOTHING)
+            NO_PAYLOAD
         }
     })
 }
 
-/// Whether a copy from `source` to `target` can be done by the provider itself: one endpoint, one credential.
+/// Whether a copy from `source` to `target` can be done by the provider itself: one endpoint, one credential. Any other
+/// is [`super::copy`]'s.
 pub fn copies_natively(source: &Bucket, target: &Bucket) -> bool {
     if std::sync::Arc::ptr_eq(&source.resource, &target.resource) {
         return true;
@@ -156,7 +154,7 @@ pub fn copies_natively(source: &Bucket, target: &Bucket) -> bool {
         && from.region == to.region
 }
 
-fn host(bucket: &Bucket) -> Result<HeaderValue> {
+pub(super) fn host(bucket: &Bucket) -> Result<HeaderValue> {
     let authority = &bucket.resource.origin.authority;
     match account(bucket)?.addressing {
         Addressing::Path => Ok(authority.clone()),
@@ -169,7 +167,7 @@ fn host(bucket: &Bucket) -> Result<HeaderValue> {
     }
 }
 
-fn account(bucket: &Bucket) -> Result<&S3Account> {
+pub(super) fn account(bucket: &Bucket) -> Result<&S3Account> {
     bucket
         .resource
         .s3()
@@ -196,28 +194,34 @@ fn check_renaming(row: &Row, bucket: &Bucket) -> Result<()> {
     Ok(())
 }
 
-fn target(op: &WholeOp, bucket: &Bucket, account: &S3Account) -> Result<String> {
-    let request = op.request();
-    let key = request.key().unwrap_or_default();
-    let mut out = Vec::with_capacity(64 + key.len() + bucket.prefix.len());
+/// Path and query of `op` at `bucket`.
+pub(super) fn target(op: &WholeOp, bucket: &Bucket, account: &S3Account) -> Result<String> {
+    let mut out = path(bucket, account, op.request().key())?;
+    push_query(&mut out, op, bucket)?;
+    String::from_utf8(out).map_err(Error::internal)
+}
+
+/// The path of a bucket, or of an object in it.
+pub(super) fn path(bucket: &Bucket, account: &S3Account, key: Option<&str>) -> Result<Vec<u8>> {
+    let length = key.map_or(0, str::len);
+    let mut out = Vec::with_capacity(64 + length + bucket.prefix.len());
     out.extend_from_slice(bucket.resource.origin.base_path.as_bytes());
     out.push(b'/');
     match account.addressing {
         Addressing::Path => {
             escape::encode(&mut out, bucket.upstream.as_bytes(), Slash::Encode);
-            if request.key().is_some() {
+            if key.is_some() {
                 out.push(b'/');
             }
         }
         Addressing::Virtual => {}
     }
-    if request.key().is_some() {
+    if let Some(key) = key {
         check_upstream_key(&bucket.prefix, key)?;
         escape::encode(&mut out, bucket.prefix.as_bytes(), Slash::Keep);
         escape::encode(&mut out, key.as_bytes(), Slash::Keep);
     }
-    push_query(&mut out, op, bucket)?;
-    String::from_utf8(out).map_err(Error::internal)
+    Ok(out)
 }
 
 /// A key that fits for the client may be too long behind the prefix; one with dot segments could leave it at a store

@@ -15,6 +15,8 @@ use super::sign::{self, Request};
 /// The bucket as clients see it, and as the origin does.
 pub(crate) const BUCKET: &str = "media";
 pub(crate) const UPSTREAM_BUCKET: &str = "upstream-bucket";
+/// The bucket of the second resource, under the same name on both sides.
+pub(crate) const SECOND_BUCKET: &str = "archive";
 pub(crate) const REPOSITORY_ID: &str = "0b6f3c1e-6f0e-4d57-9a63-0d6f8a4f3f10";
 
 /// What must never be seen in anything that Aqueduct writes.
@@ -33,6 +35,8 @@ const START_MAX: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) storage: Option<SocketAddr>,
+    /// A second resource, of another account, exposed as [`SECOND_BUCKET`].
+    pub(crate) second: Option<SocketAddr>,
     pub(crate) ai: Option<SocketAddr>,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
@@ -388,6 +392,10 @@ fn workload_config(setup: &Setup) -> String {
     let unused = SocketAddr::from(([127, 0, 0, 1], 9));
     let (storage, ai) = (setup.storage.unwrap_or(unused), setup.ai.unwrap_or(unused));
     let (resource, bucket, repository) = (setup.resource, setup.bucket, setup.repository);
+    let (second, second_bucket) = setup.second.map_or_else(Default::default, |at| {
+        let entry = format!(", {{ resource = \"second\", expose_as = \"{SECOND_BUCKET}\" }}");
+        (second_resource(at, resource, &timeouts), entry)
+    });
     format!(
         r#"[[s3]]
 name = "origin"
@@ -415,9 +423,27 @@ allow_private = true
 id = "{REPOSITORY_ID}"
 name = "main"
 endpoint = "S3"
-buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}]
+buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}{second_bucket}]
 ai = ["model"]
 {repository}
+{second}
+"#
+    )
+}
+
+fn second_resource(at: SocketAddr, resource: &str, timeouts: &str) -> String {
+    format!(
+        r#"[[s3]]
+name = "second"
+bucket = "{SECOND_BUCKET}"
+region = "us-east-1"
+endpoint = "http://{at}"
+access_key_id = "AKIASECOND"
+secret_access_key = "plain:{UPSTREAM_SECRET}"
+allow_http = true
+allow_private = true
+{resource}
+{timeouts}
 "#
     )
 }

@@ -105,9 +105,12 @@ await main({
     const at = fresh("node-copy");
     await s3.send(new PutObjectCommand({ Bucket: name("one"), Key: `${at}ü src`, Body: "copied" }));
     const CopySource = encodeURIComponent(`${name("one")}/${at}ü src`);
-    await s3.send(new CopyObjectCommand({ Bucket: name("one"), Key: `${at}dst`, CopySource }));
-    const got = await s3.send(new GetObjectCommand({ Bucket: name("one"), Key: `${at}dst` }));
-    assert.equal((await bytes(got)).toString(), "copied");
+    // Within one account, and from one to another.
+    for (const Bucket of [name("one"), name("two")]) {
+      await s3.send(new CopyObjectCommand({ Bucket, Key: `${at}dst`, CopySource }));
+      const got = await s3.send(new GetObjectCommand({ Bucket, Key: `${at}dst` }));
+      assert.equal((await bytes(got)).toString(), "copied");
+    }
   },
 
   "node: presigned PUT and GET": async () => {

@@ -5,7 +5,7 @@ import urllib.parse
 from datetime import datetime, timedelta, timezone
 
 import bed
-from bed import Case, client, fresh, name, stored, through_aqueduct
+from bed import MIB, Case, client, fresh, name, stored, through_aqueduct
 
 # Legal names that proxies are known to damage. SeaweedFS itself cannot hold some of them; those are
 # proven against our own origin (tests/it).
@@ -191,18 +191,47 @@ class Objects(Case):
         )
 
     @through_aqueduct
-    def test_copy_across_resources_is_refused_clearly(self):
-        self.put("src", b"x")
+    def test_copy_between_two_accounts(self):
+        body = bed.random_bytes(3 * MIB + 1)
+        self.put("src +ü", body, Metadata={"a": "1"}, ContentType="text/one", Tagging="k=v&city=Z%C3%BCrich")
+        source = {"Bucket": self.bucket, "Key": self.at + "src +ü"}
+        target = {"Bucket": name("two"), "Key": self.at + "dst"}
+        done = self.s3.copy_object(**target, CopySource=source)
+        got = self.s3.get_object(**target)
+        self.assertEqual(got["Body"].read(), body)
+        self.assertEqual((got["Metadata"], got["ContentType"]), ({"a": "1"}, "text/one"))
+        self.assertEqual(done["CopyObjectResult"]["ETag"], got["ETag"])
+        self.assertLess(abs((done["CopyObjectResult"]["LastModified"] - got["LastModified"]).total_seconds()), 60)
+        tags = self.s3.get_object_tagging(**target)["TagSet"]
+        self.assertEqual({t["Key"]: t["Value"] for t in tags}, {"k": "v", "city": "Zürich"})
+        # And back, over TLS, with attributes of its own.
+        back = {"Bucket": self.bucket, "Key": self.at + "back"}
+        replaced = {"MetadataDirective": "REPLACE", "Metadata": {"b": "2"}, "ContentType": "text/two"}
+        client(scheme="https").copy_object(**back, **replaced, CopySource=target, TaggingDirective="REPLACE")
+        got = self.get("back")
+        self.assertEqual((got["Metadata"], got["ContentType"]), ({"b": "2"}, "text/two"))
+        self.assertEqual(got["Body"].read(), body)
+        self.assertEqual(self.s3.get_object_tagging(**back)["TagSet"], [])
+
+    @through_aqueduct
+    def test_conditions_between_two_accounts(self):
+        tag = self.put("src", b"x")["ETag"]
         source = {"Bucket": self.bucket, "Key": self.at + "src"}
-        answer = self.refused(
-            ("NotImplemented", "InvalidRequest"),
-            self.s3.copy_object,
-            Bucket=name("two"),
-            Key=self.at + "dst",
-            CopySource=source,
-        )
-        self.assertIn("cop", answer["Error"]["Message"].lower())
-        self.assertIsNone(stored("two", self.at + "dst"))
+        target = {"Bucket": name("two"), "Key": self.at + "dst"}
+        for condition in ({"CopySourceIfMatch": '"00"'}, {"CopySourceIfNoneMatch": tag}):
+            self.refused("PreconditionFailed", self.s3.copy_object, **target, CopySource=source, **condition, status=412)
+        missing = dict(source, Key=self.at + "nothing")
+        self.refused("NoSuchKey", self.s3.copy_object, **target, CopySource=missing, status=404)
+        self.assertIsNone(stored("two", target["Key"]))
+        self.s3.copy_object(**target, CopySource=source, CopySourceIfMatch=tag)
+        self.assertEqual(stored("two", target["Key"]), b"x")
+
+    @through_aqueduct
+    def test_empty_objects_are_copied_between_two_accounts(self):
+        self.put("empty", b"")
+        source = {"Bucket": self.bucket, "Key": self.at + "empty"}
+        self.s3.copy_object(Bucket=name("two"), Key=self.at + "empty", CopySource=source)
+        self.assertEqual(stored("two", self.at + "empty"), b"")
 
     @through_aqueduct
     def test_copy_from_another_repository_is_refused(self):

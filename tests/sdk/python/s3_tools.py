@@ -93,6 +93,20 @@ class AwsCli(Tool):
         self.assert_same_file(self.dir / "big", self.dir / "moved")
 
     @bed.through_aqueduct
+    def test_copy_and_sync_between_two_accounts(self):
+        one, two = (f"s3://{name(bucket)}/{self.at}" for bucket in ("one", "two"))
+        self.aws("s3", "cp", self.dir / "big", one + "big")
+        self.aws("s3", "cp", one + "big", two + "big")
+        self.aws("s3", "cp", two + "big", self.dir / "back")
+        self.assert_same_file(self.dir / "big", self.dir / "back")
+        self.aws("s3", "sync", self.dir / "tree", one + "tree")
+        self.aws("s3", "sync", one + "tree", two + "tree")
+        self.aws("s3", "sync", two + "tree", self.dir / "synced")
+        self.assert_same_tree(self.dir / "synced")
+        self.aws("s3", "mv", two + "big", one + "moved")
+        self.assertEqual(bed.client().head_object(Bucket=name("one"), Key=self.at + "moved")["ContentLength"], 20 * MIB + 5)
+
+    @bed.through_aqueduct
     def test_buckets_and_refusals(self):
         listed = self.aws("s3", "ls")
         self.assertEqual(
@@ -146,6 +160,16 @@ class Rclone(Tool):
                 self.assertIn("moved", self.rclone("lsf", to, scheme=scheme))
                 self.rclone("purge", to, scheme=scheme)
                 self.assertEqual(self.rclone("lsf", "-R", f"r:{name('one')}/{self.at}", scheme=scheme).strip(), "")
+
+    @bed.through_aqueduct
+    def test_server_side_copy_between_two_accounts(self):
+        one, two = (f"r:{name(bucket)}/{self.at}copied" for bucket in ("one", "two"))
+        self.rclone("copy", self.dir / "tree", one)
+        self.rclone("copy", self.dir / "big", one)
+        done = self.rclone("sync", "-vv", "--s3-copy-cutoff", "6M", one, two)
+        self.assertIn("Copied (server-side copy)", done)
+        self.assertNotIn("Copied (new)", done)
+        self.rclone("check", "--download", one, two)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import hashlib
 import io
 
 import bed
-from bed import MIB, Case, client, fresh, name, stored
+from bed import MIB, Case, client, fresh, name, stored, through_aqueduct
 
 ALGORITHMS = ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"]
 
@@ -66,6 +66,35 @@ class Multipart(Case):
         two = self.s3.upload_part(**upload, PartNumber=2, Body=b"tail")["ETag"]
         self.finish(upload, [(1, one), (2, two)])
         self.assertEqual(self.s3.get_object(**self.where)["Body"].read(), body[: 5 * MIB] + b"tail")
+
+    @through_aqueduct
+    def test_parts_copied_from_another_account(self):
+        body = bed.random_bytes(11 * MIB + 3, seed=5)
+        source = {"Bucket": name("two"), "Key": self.where["Key"] + ".source"}
+        self.s3.put_object(**source, Body=body)
+        upload = self.start()
+        for wrong in ("bytes=0-99999999", "bytes=5-", "bytes=9-5"):
+            part = {"PartNumber": 1, "CopySource": source, "CopySourceRange": wrong}
+            self.refused(("InvalidArgument", "InvalidRange"), self.s3.upload_part_copy, **upload, **part)
+        parts = []
+        for number, (first, last) in enumerate(((0, 5 * MIB - 1), (5 * MIB, 11 * MIB + 2)), 1):
+            part = self.s3.upload_part_copy(
+                **upload, PartNumber=number, CopySource=source, CopySourceRange=f"bytes={first}-{last}"
+            )["CopyPartResult"]
+            self.assertEqual(part["ETag"].strip('"'), hashlib.md5(body[first : last + 1]).hexdigest())
+            parts.append((number, part["ETag"]))
+        self.finish(upload, parts)
+        self.assertEqual(self.s3.get_object(**self.where)["Body"].read(), body)
+
+    @through_aqueduct
+    def test_managed_copy_from_another_account(self):
+        body = bed.random_bytes(20 * MIB + 17, seed=6)
+        source = {"Bucket": name("two"), "Key": self.where["Key"] + ".source"}
+        self.s3.upload_fileobj(io.BytesIO(body), source["Bucket"], source["Key"], ExtraArgs={"ContentType": "text/m"})
+        self.s3.copy(source, self.where["Bucket"], self.where["Key"])
+        got = self.s3.get_object(**self.where)
+        self.assertTrue(got["ETag"].strip('"').partition("-")[2], "not a copy by parts")
+        self.assertEqual(got["Body"].read(), body)
 
     def test_wrong_etag_and_unknown_upload(self):
         upload = self.start()

@@ -1,5 +1,7 @@
 //! Running digests and what they are compared with.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
@@ -40,6 +42,29 @@ impl Algorithm {
             Self::Sha1 => "x-amz-checksum-sha1",
             Self::Sha256 => "x-amz-checksum-sha256",
         }
+    }
+
+    /// The element that holds the value in documents.
+    pub fn element(self) -> &'static str {
+        match self {
+            Self::Crc32 => "ChecksumCRC32",
+            Self::Crc32c => "ChecksumCRC32C",
+            Self::Crc64Nvme => "ChecksumCRC64NVME",
+            Self::Sha1 => "ChecksumSHA1",
+            Self::Sha256 => "ChecksumSHA256",
+        }
+    }
+
+    /// The algorithm by its name in the manual.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let is_named =
+            |algorithm: &Self| algorithm.element().strip_prefix("Checksum") == Some(name);
+        Self::ALL.into_iter().find(is_named)
+    }
+
+    /// Whether a text is a value of this algorithm, of one piece of data.
+    pub fn is_value(self, text: &[u8]) -> bool {
+        decode(text, self.length()).is_some()
     }
 
     pub(super) fn of_header(name: &str) -> Option<Self> {
@@ -153,6 +178,8 @@ enum Expected {
     Trailing(Algorithm),
     /// As the trailer gave it, with its text.
     Trailed(Value, String),
+    /// Nothing: whatever it comes to is our own trailer.
+    Computed,
 }
 
 impl Check {
@@ -188,10 +215,19 @@ impl Check {
         }
     }
 
+    pub(super) fn computed(algorithm: Algorithm) -> Self {
+        Self {
+            hasher: Hasher::new(algorithm),
+            wrong: Kind::DigestMismatch,
+            expected: Expected::Computed,
+        }
+    }
+
     fn verify(&self) -> Result<()> {
         let matches = match &self.expected {
             Expected::Value(value) | Expected::Trailed(value, _) => *value == self.hasher.finish(),
             Expected::Trailing(_) => false,
+            Expected::Computed => true,
         };
         if matches {
             return Ok(());
@@ -239,12 +275,13 @@ impl Checks {
         Ok(())
     }
 
-    /// The value of the trailer as it was read.
-    pub(super) fn trailing_value(&self) -> &str {
+    /// The value of the trailer: as it was read, or as it came out.
+    pub(super) fn trailing_value(&self) -> Cow<'_, str> {
         self.0
             .iter()
             .find_map(|check| match &check.expected {
-                Expected::Trailed(_, text) => Some(text.as_str()),
+                Expected::Trailed(_, text) => Some(text.into()),
+                Expected::Computed => Some(STANDARD.encode(check.hasher.finish()).into()),
                 Expected::Value(_) | Expected::Trailing(_) => None,
             })
             .unwrap_or_default()

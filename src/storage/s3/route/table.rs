@@ -179,6 +179,13 @@ pub(super) fn of(op: Op) -> &'static Row {
     TABLE.iter().find(|row| row.op == op).unwrap()
 }
 
+/// Whether an operation's requests may carry this header.
+pub fn takes_header(op: Op, name: &str) -> bool {
+    TABLE
+        .iter()
+        .any(|row| row.op == op && row.allows_header(name))
+}
+
 /// The static form of a query parameter's name that selects an operation.
 pub(super) fn selector(name: &str) -> Option<&'static str> {
     SELECTORS.iter().copied().find(|known| *known == name)

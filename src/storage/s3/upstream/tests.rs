@@ -222,7 +222,7 @@ fn copies_read_the_upstream_source_of_the_same_account_only() {
         Some(&there),
         None,
     );
-    assert_eq!(refused.unwrap_err().kind(), Kind::Unsupported);
+    assert_eq!(refused.unwrap_err().kind(), Kind::Internal);
 }
 
 #[test]
