@@ -447,7 +447,7 @@ async fn fail(
     reply.headers.extend(cors);
     let is_head = session.req_header().method == Method::HEAD;
     record.head_sent(reply.status);
-    let waits = storage::waits_for_continue(session);
+    let waits = storage::waits_for_continue(session) || storage::lost_its_place(error);
     if waits {
         session.set_keepalive(None);
     }

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod ai;
+pub mod ambiguity;
 pub mod certs;
 pub mod clock;
 pub mod copy;
@@ -20,6 +21,7 @@ pub mod exchange;
 pub mod gate;
 pub mod head;
 pub mod ids;
+pub mod intake;
 pub mod late;
 pub mod pool;
 pub mod record;

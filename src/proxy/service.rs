@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::FutureExt;
-use http::{HeaderMap, Method, Version, header};
+use http::header;
 use ipnet::IpNet;
 use pingora::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
@@ -33,15 +33,11 @@ use crate::config::snapshot::{GlobalLimits, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
 use crate::proxy::engine::{Arrived, Engine, Running};
-use crate::proxy::{admin, ai, clock, ids, respond, storage};
+use crate::proxy::{admin, ai, ambiguity, clock, ids, intake, respond, storage};
 use crate::telemetry::labels::{AdminRoute, ConnectionRejection, Op, Proto};
 use crate::telemetry::meters::RequestSample;
 use crate::telemetry::metrics::Connection;
 
-/// First read of a request head, in bytes; most heads fit.
-const HEAD_READ: usize = 4096;
-/// Longest path and query, in bytes. A key has 1024 bytes, three each when percent-encoded.
-const TARGET_BYTES_MAX: usize = 16 * 1024;
 /// Longest wait for the client, a body byte or room for one.
 const CLIENT_IDLE: Duration = Duration::from_mins(1);
 /// How long a connection that is still new when its listener stops may take to bring its first request.
@@ -164,6 +160,12 @@ impl Listener {
                 };
                 bytes
             };
+            let (deadline, header_bytes) = (limits.header_deadline, limits.header_bytes);
+            let head = match intake::read(&mut stream, head, deadline, header_bytes).await {
+                intake::Read::Head(head) => head,
+                intake::Read::Gone => return,
+                intake::Read::Refused(error) => return self.refuse_head(stream, &error).await,
+            };
             let _busy = connection.busy();
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
@@ -177,20 +179,13 @@ impl Listener {
             session.set_write_timeout(Some(CLIENT_IDLE));
             session.set_total_drain_timeout(Some(DRAIN_MAX));
             session.set_close_on_response_before_downstream_finish(false);
-            let reusable = match timeout(limits.header_deadline, session.read_request()).await {
-                Ok(Ok(true)) => self.serve(&mut session).await,
-                Ok(Ok(false)) => return,
-                Ok(Err(error)) => {
-                    self.refuse_head(&mut session, Kind::InvalidRequest, &error)
-                        .await;
-                    return;
-                }
-                Err(elapsed) => {
-                    let metrics = &self.engine.metrics;
-                    metrics.connection_rejected(self.proto(), ConnectionRejection::HeaderDeadline);
-                    self.refuse_head(&mut session, Kind::RequestTimeout, &elapsed)
-                        .await;
-                    return;
+            let reusable = match session.read_request().await {
+                Ok(true) => self.serve(&mut session).await,
+                Ok(false) => return,
+                Err(error) => {
+                    let message = "The request is not valid HTTP.";
+                    let refused = Error::new(Kind::InvalidRequest, message).with_detail(error);
+                    return self.refuse(session, &refused).await;
                 }
             };
             if !reusable {
@@ -198,10 +193,15 @@ impl Listener {
                 return;
             }
             let settings = HttpPersistentSettings::for_session(&session);
+            let chunked = is_chunked(&session);
             let Ok(Some(reusable)) = session.finish().await else {
                 return;
             };
             let (next, pipelined) = reusable.into_parts();
+            // Whoever reads the chunks differently finds a request in them; honest clients wait for the answer.
+            if chunked && pipelined.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+                return;
+            }
             stream = next;
             kept = Some((settings, pipelined));
         }
@@ -225,7 +225,12 @@ impl Listener {
                 .is_some_and(|digest| digest.ssl_digest.is_some()),
             snapshot,
         };
-        let checked = check_head(session, &arrived.snapshot.limits);
+        let checked = ambiguity::to_origin_form(session)
+            .and_then(|()| ambiguity::check_head(session, &arrived.snapshot.limits));
+        if checked.is_err() {
+            // Where such a message ends is anybody's guess.
+            session.set_keepalive(None);
+        }
         let front = self.front(session, &arrived.snapshot);
         let served = self.answer(session, &arrived, front, checked);
         if let Ok(reusable) = AssertUnwindSafe(served).catch_unwind().await {
@@ -283,19 +288,19 @@ impl Listener {
         named.map_or(*first, |(front, _)| *front)
     }
 
-    /// Answers a head that could not be read, in the listener's dialect, and gives the connection up.
-    async fn refuse_head(
-        &self,
-        session: &mut ServerSession,
-        kind: Kind,
-        why: &(dyn std::fmt::Debug + Sync),
-    ) {
-        let message = if kind == Kind::RequestTimeout {
-            "The request's head did not arrive in time."
-        } else {
-            "The request is not valid HTTP."
-        };
-        let error = Error::new(kind, message).with_detail(format_args!("{why:?}"));
+    /// Answers what could not be parsed, before there was anything to parse it with.
+    async fn refuse_head(&self, stream: Stream, error: &Error) {
+        if error.kind() == Kind::RequestTimeout {
+            let metrics = &self.engine.metrics;
+            metrics.connection_rejected(self.proto(), ConnectionRejection::HeaderDeadline);
+        }
+        let mut session = ServerSession::new_http1(stream);
+        session.set_write_timeout(Some(CLIENT_IDLE));
+        self.refuse(session, error).await;
+    }
+
+    /// Answers a head that is none, in the listener's dialect, and gives the connection up.
+    async fn refuse(&self, mut session: ServerSession, error: &Error) {
         let started = Instant::now();
         let id = ids::request_id(clock::now()).hyphenated().to_string();
         let first = self
@@ -304,14 +309,14 @@ impl Listener {
             .copied()
             .unwrap_or(Front::Storage(Protocol::S3));
         let reply = match first {
-            Front::Storage(_) => storage::refusal(&error, "/", &id),
-            Front::Ai => ai::refusal(&error, &id),
-            Front::Admin => admin::refusal(&error, &id),
+            Front::Storage(_) => storage::refusal(error, "/", &id),
+            Front::Ai => ai::refusal(error, &id),
+            Front::Admin => admin::refusal(error, &id),
         };
         session.set_keepalive(None);
         let status = reply.status.as_u16();
         // The client may be gone already: then nobody waits for this answer.
-        let written = respond::respond(session, reply, false).await;
+        let written = respond::respond(&mut session, reply, false).await;
         tracing::debug!(%error, written = written.is_ok(), "refused a request head");
         if first == Front::Admin {
             let metrics = &self.engine.metrics;
@@ -324,7 +329,9 @@ impl Listener {
                 written.unwrap_or_default(),
             );
         }
-        session.shutdown().await;
+        if let ServerSession::H1(session) = session {
+            intake::linger(session.into_inner()).await;
+        }
     }
 }
 
@@ -373,7 +380,7 @@ async fn first_bytes(
     wait: Wait,
     shutdown: &ShutdownWatch,
 ) -> Option<BytesMut> {
-    let mut head = BytesMut::with_capacity(HEAD_READ);
+    let mut head = BytesMut::with_capacity(intake::HEAD_READ);
     let mut shutdown = shutdown.clone();
     let stopped = async {
         // Nobody is left to tell it where the process ends.
@@ -391,80 +398,11 @@ async fn first_bytes(
     }
 }
 
-/// Refuses heads that are too large or ambiguous, whatever the front.
-fn check_head(session: &ServerSession, limits: &GlobalLimits) -> Result<()> {
-    let head = session.req_header();
-    if head.raw_path().len() > TARGET_BYTES_MAX {
-        return Err(Error::new(
-            Kind::UriTooLong,
-            "The request's target is too long.",
-        ));
-    }
-    let size: usize = head
+fn is_chunked(session: &ServerSession) -> bool {
+    session
+        .req_header()
         .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if size > limits.header_bytes {
-        return Err(Error::new(
-            Kind::HeadersTooLarge,
-            "The request's headers are too large.",
-        ));
-    }
-    if head.method == Method::CONNECT {
-        return Err(Error::new(Kind::MethodNotAllowed, "CONNECT is not served."));
-    }
-    if !session.is_http2() {
-        check_host(&head.headers, head.version)?;
-        check_framing(session, &head.headers)?;
-    }
-    Ok(())
-}
-
-fn check_host(headers: &HeaderMap, version: Version) -> Result<()> {
-    let bad = || {
-        Error::new(
-            Kind::InvalidRequest,
-            "The Host header is missing or not valid.",
-        )
-    };
-    let mut hosts = headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => {
-            let valid = host.as_bytes().iter().all(|byte| {
-                byte.is_ascii_alphanumeric()
-                    || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'_')
-            });
-            if valid && !host.is_empty() {
-                Ok(())
-            } else {
-                Err(bad())
-            }
-        }
-        (None, _) if version == Version::HTTP_10 => Ok(()),
-        _ => Err(bad()),
-    }
-}
-
-/// Content-Length and Transfer-Encoding together are a smuggler's tool: Pingora lets the second win and closes
-/// the connection; we refuse (RFC 9112, section 6.3).
-fn check_framing(session: &ServerSession, headers: &HeaderMap) -> Result<()> {
-    if !headers.contains_key(header::TRANSFER_ENCODING) {
-        return Ok(());
-    }
-    if has_length(&session.to_h1_raw()) {
-        return Err(Error::new(
-            Kind::InvalidRequest,
-            "Content-Length and Transfer-Encoding cannot be used together.",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether a head, as it came, has a Content-Length: Pingora drops it where there is a Transfer-Encoding.
-fn has_length(raw: &[u8]) -> bool {
-    raw.split(|byte| *byte == b'\n')
-        .any(|line| line.len() > 14 && line[..14].eq_ignore_ascii_case(b"content-length"))
+        .contains_key(header::TRANSFER_ENCODING)
 }
 
 /// The host that the client named, with its port.
@@ -537,33 +475,6 @@ mod tests {
         ];
         for (host, expected) in cases {
             assert_eq!(is_under(host, "s3.example.net"), expected, "{host}");
-        }
-    }
-
-    #[test]
-    fn one_well_formed_host_is_required() {
-        let check = |values: &[&'static str], version| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(header::HOST, http::HeaderValue::from_static(value));
-            }
-            check_host(&headers, version).is_ok()
-        };
-        let v11 = Version::HTTP_11;
-        assert!(check(&["a.b:80"], v11));
-        assert!(check(&["[::1]:80"], v11));
-        assert!(check(&[], Version::HTTP_10));
-        for bad in [
-            &[][..],
-            &["a", "b"],
-            &["a,b"],
-            &["a/b"],
-            &["a@b"],
-            &["a?b"],
-            &[""],
-            &["a b"],
-        ] {
-            assert!(!check(bad, v11), "{bad:?}");
         }
     }
 }

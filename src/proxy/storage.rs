@@ -387,7 +387,7 @@ pub(super) async fn fail(
     }
     let path = path(session);
     let reply = failure_reply(&failure, &path, &arrived.id);
-    if waits_for_continue(session) {
+    if waits_for_continue(session) || lost_its_place(error) {
         session.set_keepalive(None);
         return send(session, arrived, record, reply).await.is_ok();
     }
@@ -410,6 +410,11 @@ pub(super) fn waits_for_continue(session: &mut ServerSession) -> bool {
     !session.is_body_done()
         && session.response_written().is_none()
         && expects_continue(session.req_header())
+}
+
+/// Whether the client's framing broke: what comes next may be a body or a request.
+pub(super) fn lost_its_place(error: &Error) -> bool {
+    matches!(error.kind(), Kind::IncompleteBody | Kind::RequestTimeout)
 }
 
 /// Reads on for a while, so that a client which is still sending sees the answer and not a reset.

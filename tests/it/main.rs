@@ -32,6 +32,8 @@ mod keys;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod names;
@@ -41,6 +43,8 @@ mod object_store;
 mod panics;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod smuggling;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
