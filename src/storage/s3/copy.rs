@@ -214,6 +214,14 @@ impl<'a> Transfer<'a> {
     }
 }
 
+/// Checks the range of a copy that the store does itself: some take one that is not valid for none.
+pub(super) fn check_source_range(name: &HeaderName, value: &HeaderValue) -> Result<()> {
+    if name == SOURCE_RANGE {
+        Range::parse(value)?;
+    }
+    Ok(())
+}
+
 impl Range {
     fn parse(value: &HeaderValue) -> Result<Self> {
         let number = |text: &str| {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::auth::PayloadHash;
 use super::body::{self, UploadForm};
 use super::buckets;
+use super::copy;
 use super::names;
 use super::route::{CopySource, Op, Renaming, RequestBody, Row, Verb, WholeOp};
 use super::wire;
@@ -88,6 +89,7 @@ pub fn encode(
         let is_stale = rewritten && of_body;
         let is_set_below = name == CONTENT_ENCODING || name == names::COPY_SOURCE;
         if row.allows_header(name.as_str()) && !is_stale && !is_set_below {
+            copy::check_source_range(name, value)?;
             head.headers.push((name.clone(), value.clone()));
         }
     }

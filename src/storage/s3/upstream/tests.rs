@@ -226,6 +226,27 @@ fn copies_read_the_upstream_source_of_the_same_account_only() {
 }
 
 #[test]
+fn ranges_of_copies_leave_only_where_they_are_valid() {
+    let bucket = bucket("bkt", "up", "", Addressing::Path);
+    for (range, expected) in [
+        ("bytes=0-2", None),
+        ("0-2", Some(Kind::InvalidArgument)),
+        ("bytes=0", Some(Kind::InvalidArgument)),
+        ("bytes=2-", Some(Kind::InvalidArgument)),
+        ("bytes=0-2,3-5", Some(Kind::InvalidArgument)),
+        ("bytes=2-1", Some(Kind::InvalidArgument)),
+    ] {
+        let headers = [
+            ("x-amz-copy-source", "/bkt/a"),
+            ("x-amz-copy-source-range", range),
+        ];
+        let request = owned("PUT", "/bkt/k?uploadId=u&partNumber=1", &headers);
+        let outcome = encoded(&request, &bucket);
+        assert_eq!(outcome.err().map(|error| error.kind()), expected, "{range}");
+    }
+}
+
+#[test]
 fn a_prefix_is_never_left() {
     let prefixed = bucket("bkt", "bkt", "p/", Addressing::Path);
     let renamed = bucket("bkt", "up", "", Addressing::Path);
