@@ -2,7 +2,8 @@
 # make test       what CI runs: format, lints, Rust tests, real SDKs against real servers
 # make test-long  the same and what takes longer
 # make bench      microbenchmarks, load/memory, load/compare against other proxies (about half an hour)
-# make bench-smoke  a moment of each cell of load/ (about 2 minutes)
+# make load       k6: rates, whole streams, reloads and keys under load (7 minutes), then 5 minutes of soak
+# make bench-smoke  a moment of everything under load/ (about 3 minutes)
 # make s3-tests   ceph/s3-tests through Aqueduct, test by test against SeaweedFS alone; S3_TESTS=<checkout>
 # make check      format and lints alone
 #
@@ -12,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-long bench bench-smoke s3-tests clean
+.PHONY: help demo check test test-long bench bench-smoke load s3-tests clean
 
 SETUP := scripts/setup-build
 # Shown by the metric aqueduct_build_info and by /-/status. Empty where there is no git or no compiler yet.
@@ -49,6 +50,11 @@ bench:
 bench-smoke:
 	load/memory --quick
 	load/compare --no-build --smoke
+	load/k6 --no-build
+
+load:
+	load/k6 --profile load
+	load/k6 --no-build --profile load --soak 5
 
 s3-tests:
 	@S3_TESTS=$(S3_TESTS) tests/s3-tests/run --checkout

@@ -2,7 +2,7 @@
 //! would, as cheaply as it can, and checks no credential.
 //!
 //! - `GET /bucket/.../64KiB` gives as many bytes as the last path segment says; `HEAD` says how many.
-//!   `GET /` lists one bucket, `GET /bucket?prefix=` the sizes that the comparison asks for.
+//!   `GET /` lists one bucket, `GET /bucket?list-type=2` the sizes that the comparison asks for.
 //! - `PUT` reads the whole body before it answers.
 //! - `POST` gives a chat completion. With `"stream":true` it is an SSE stream of `max_tokens` events (64 by
 //!   default), each written by itself; `"user":"delay-ms=500"` waits so long before each.
@@ -145,7 +145,7 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
         "GET" if target == "/" || target.starts_with("/?") => {
             head_of(socket, "200 OK", "application/xml", BUCKETS.len(), BUCKETS)
         }
-        "GET" if target.contains("delimiter=") || target.contains("prefix=") => {
+        "GET" if target.contains("list-type=") || target.contains("delimiter=") => {
             let listing = listing();
             head_of(socket, "200 OK", "application/xml", listing.len(), &listing)
         }
