@@ -127,7 +127,8 @@ async fn what_is_not_lent_is_refused_before_the_store_is_asked() {
         ("GET", "/Bad_Name", "", 404, "NoSuchBucket"),
         ("PUT", &longest, "", 400, "InvalidBucketName"),
         ("GET", &longest, "", 404, "NoSuchBucket"),
-        ("PUT", "/new", "policy", 501, "NotImplemented"),
+        ("PUT", "/new", "policy", 400, "MalformedPolicy"),
+        ("PUT", "/new", "replication", 501, "NotImplemented"),
     ] {
         let query: &[(&str, &str)] = if query.is_empty() {
             &[]
