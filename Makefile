@@ -60,6 +60,7 @@ s3-tests:
 	@S3_TESTS=$(S3_TESTS) tests/s3-tests/run --checkout
 	$(SETUP) cargo build $(FLAGS) --bin aqueduct
 	S3_TESTS=$(S3_TESTS) AQUEDUCT_BIN=$(BUILT) tests/s3-tests/run
+	S3_TESTS=$(S3_TESTS) AQUEDUCT_BIN=$(BUILT) tests/s3-tests/run --tls
 
 clean:
 	cargo clean
