@@ -3,7 +3,9 @@
 //! `storage::s3::copy` says what to send and what answers mean. Here both exchanges run at once, with a chunk between
 //! them and the client waiting beside: [`late`] keeps it informed, and its leaving ends the copy as long as the last
 //! piece has not left for the target. That is the point of no return: up to it, whatever fails or is cancelled resets
-//! the target's connection, and the target keeps nothing.
+//! the target's connection, and the target keeps nothing. A source that breaks off is asked for the rest ([`reading`]).
+
+mod reading;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +21,13 @@ use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Failed, Outgoing, exchange};
 use crate::proxy::late::{self, Outcome};
 use crate::proxy::record::Record;
-use crate::proxy::upload::{ClientBody, Sender, Source};
+use crate::proxy::upload::{ClientBody, Sender};
 use crate::proxy::{clock, relay, storage};
 use crate::storage::s3::body::UploadForm;
 use crate::storage::s3::copy::{CopyPipe, Found, Stored, TAGS_BYTES_MAX, Transfer};
 use crate::storage::s3::error::FAILURE_BYTES_MAX;
 use crate::storage::s3::upstream::UpstreamRequest;
+use reading::Reading;
 
 /// Runs the copy and answers the client.
 pub async fn run(
@@ -78,7 +81,7 @@ impl Run<'_> {
             return Ok(Outcome::Failed(failure));
         }
         let found = self.transfer.found(status, answer.headers()?)?;
-        let reading = record.set_aside();
+        let aside = record.set_aside();
         let tags = match self.transfer.read_tags(&found)? {
             Some(request) => match self.tags(record, &request).await? {
                 Ok(tags) => Some(tags),
@@ -86,22 +89,16 @@ impl Run<'_> {
             },
             None => None,
         };
-        let idle = bucket.resource.timeouts.idle;
-        answer.link.session.set_read_timeout(Some(idle));
-        let mut source = Source {
-            answer,
-            broke: false,
-        };
         let (request, form, pipe) = self.transfer.write(&found, tags)?;
+        let mut source = Reading::new(&self, &found, answer, aside);
         let sent = self.send(record, &mut source, &request, &form, pipe).await;
-        let sent = sent.map_err(|failed| match &reading {
-            Some(reading) if source.broke => record.aside_failed(reading, failed.error),
-            Some(_) | None => record.gave_up(failed),
+        let sent = sent.map_err(|failed| {
+            if let Some(reason) = source.failed {
+                record.aside_failed(reason);
+            }
+            record.gave_up(failed)
         })?;
-        drop(reading);
-        if source.answer.link.session.has_whole_body() {
-            self.engine.dialer.release(source.answer.link).await;
-        }
+        source.end().await;
         self.conclude(record, &found, sent).await
     }
 
@@ -136,7 +133,7 @@ impl Run<'_> {
     async fn send(
         &self,
         record: &mut Record,
-        source: &mut Source,
+        source: &mut Reading<'_>,
         request: &UpstreamRequest,
         form: &UploadForm,
         pipe: CopyPipe,
@@ -212,7 +209,7 @@ impl Run<'_> {
         }
     }
 
-    /// One exchange, up to the head of its answer.
+    /// One exchange of the record's, up to the head of its answer.
     async fn ask(
         &self,
         record: &mut Record,
@@ -221,8 +218,20 @@ impl Run<'_> {
         body: Body<'_>,
         idempotent: bool,
     ) -> Result<Answer, Failed> {
+        record.sending(&bucket.resource);
+        let answer = self.exchange(bucket, request, body, idempotent).await?;
+        record.answered(&answer);
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        bucket: &Bucket,
+        request: &UpstreamRequest,
+        mut body: Body<'_>,
+        idempotent: bool,
+    ) -> Result<Answer, Failed> {
         let resource: &Arc<Resource> = &bucket.resource;
-        record.sending(resource);
         let head = || {
             let account = resource.s3();
             let account = account.ok_or_else(|| Error::internal("not an S3 resource"))?;
@@ -231,14 +240,12 @@ impl Run<'_> {
         let outgoing = Outgoing {
             resource,
             head: &head,
-            body,
+            body: body.by_ref(),
             idempotent,
             first_byte: resource.timeouts.first_byte,
         };
         // `late` watches the client.
-        let answer = exchange(&self.engine.dialer, None, outgoing).await?;
-        record.answered(&answer);
-        Ok(answer)
+        exchange(&self.engine.dialer, None, outgoing).await
     }
 }
 

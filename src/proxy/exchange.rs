@@ -53,10 +53,20 @@ pub enum Body<'a> {
     /// Streamed from the client.
     Client(&'a mut ClientBody),
     /// Streamed from the answer of another upstream.
-    Upstream(&'a mut ClientBody, &'a mut Source),
+    Upstream(&'a mut ClientBody, &'a mut (dyn Source + 'a)),
 }
 
 impl Body<'_> {
+    /// The same body, lent for a shorter time.
+    pub fn by_ref(&mut self) -> Body<'_> {
+        match self {
+            Self::None => Body::None,
+            Self::Memory(frames) => Body::Memory(frames),
+            Self::Client(body) => Body::Client(body),
+            Self::Upstream(body, source) => Body::Upstream(body, &mut **source),
+        }
+    }
+
     /// A streamed body, and who sends it.
     fn stream<'s>(
         &'s mut self,
@@ -64,7 +74,7 @@ impl Body<'_> {
     ) -> Option<(&'s mut ClientBody, Sender<'s>)> {
         match (self, client) {
             (Self::Client(body), Some(client)) => Some((body, Sender::Client(client))),
-            (Self::Upstream(body, source), _) => Some((body, Sender::Upstream(source))),
+            (Self::Upstream(body, source), _) => Some((body, Sender::Upstream(&mut **source))),
             (Self::None | Self::Memory(_) | Self::Client(_), _) => None,
         }
     }

@@ -75,6 +75,18 @@ pub struct Aside {
     ttfb: Option<Duration>,
 }
 
+impl Aside {
+    /// Of an exchange that never was the request's own.
+    pub fn new(resource: Arc<Resource>, answer: &Answer, sent: Instant) -> Self {
+        Self {
+            resource,
+            status: answer.status(),
+            sent,
+            ttfb: Some(sent.elapsed()),
+        }
+    }
+}
+
 impl Drop for Aside {
     fn drop(&mut self) {
         self.resource.meters.upstream(&UpstreamSample {
@@ -186,10 +198,9 @@ impl Record {
         })
     }
 
-    /// The exchange that was set aside failed, and with it the request.
-    pub fn aside_failed(&mut self, aside: &Aside, error: Error) -> Error {
-        self.upstream_error = count_upstream_error(&aside.resource, &error, true);
-        error
+    /// An exchange that was set aside failed, and with it the request; it has been counted.
+    pub fn aside_failed(&mut self, reason: UpstreamError) {
+        self.upstream_error = Some(reason);
     }
 
     pub fn answered(&mut self, answer: &Answer) {

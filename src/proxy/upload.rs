@@ -11,14 +11,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
-use crate::proxy::exchange::{Answer, INFORMATIONAL_MAX, broken, client_gone, endless};
+use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, client_gone, endless};
+use crate::proxy::storage;
 use crate::proxy::upstream::Upstream;
-use crate::proxy::{relay, storage};
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
@@ -61,14 +62,19 @@ pub struct ClientBody {
 /// Who sends a body.
 pub enum Sender<'a> {
     Client(&'a mut ServerSession),
-    Upstream(&'a mut Source),
+    Upstream(&'a mut (dyn Source + 'a)),
 }
 
-/// An upstream's answer whose body is sent on to another upstream.
-pub struct Source {
-    pub answer: Answer,
-    /// The answer broke off, or its body was not what it should be: the failure is its.
-    pub broke: bool,
+/// A body that another upstream sends.
+pub trait Source: Send {
+    /// The next bytes; `None` at the end. May be cancelled.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>>>;
+
+    /// Whether the last byte was read.
+    fn is_done(&self) -> bool;
+
+    /// What came was not what it should be.
+    fn refused(&mut self, error: &Error);
 }
 
 impl Sender<'_> {
@@ -78,19 +84,15 @@ impl Sender<'_> {
                 let read = client.read_request_body().await;
                 read.map_err(|error| cut(&error))
             }
-            Self::Upstream(source) => {
-                let read = source.answer.link.session.next_chunk().await;
-                source.broke |= read.is_err();
-                read.map_err(|error| relay::truncated(&error))
-            }
+            Self::Upstream(source) => source.next().await,
         }
     }
 
     /// The body that came was refused.
-    fn refused(&mut self) {
+    fn refused(&mut self, error: &Error) {
         match self {
             Self::Client(_) => {}
-            Self::Upstream(source) => source.broke = true,
+            Self::Upstream(source) => source.refused(error),
         }
     }
 
@@ -98,7 +100,7 @@ impl Sender<'_> {
     fn is_done(&mut self) -> bool {
         match self {
             Self::Client(client) => client.is_body_done(),
-            Self::Upstream(source) => source.answer.link.session.has_whole_body(),
+            Self::Upstream(source) => source.is_done(),
         }
     }
 }
@@ -216,7 +218,7 @@ impl ClientBody {
         if taken.is_ok() && !self.ended && sender.is_done() {
             taken = self.advance(None, out);
         }
-        taken.inspect_err(|_| sender.refused())
+        taken.inspect_err(|error| sender.refused(error))
     }
 
     /// Passes one chunk of the client, or its end, through the step.

@@ -9,6 +9,7 @@
 //! | [`Transfer::read`] | the source's GET, with the client's conditions on the source |
 //! | [`Transfer::found`], [`Transfer::refused`] | what the source answered |
 //! | [`Transfer::read_tags`], [`Transfer::tags`] | the source's tags, where it has some and they are to be copied |
+//! | [`Transfer::read_on`], [`Transfer::goes_on`] | the rest, where the source broke off |
 //! | [`Transfer::write`] | the target's PUT, and the step between the two bodies |
 //! | [`Transfer::stored`], [`Transfer::not_stored`] | what the target answered |
 //!
@@ -16,7 +17,8 @@
 //!
 //! **One GET, and no HEAD before it.** The body of one answer is one version of the object, so there is no time between
 //! a look and a read in which the object could change, and a small copy takes one exchange less. What is read besides
-//! the body (tags) is pinned by the version that the answer named, where the store keeps versions.
+//! the body (tags) is pinned by the version that the answer named, where the store keeps versions. Where the answer breaks
+//! off, the rest is asked for by range, pinned by that version and by the `ETag` of what was read so far.
 //!
 //! **Nothing is stored that was not whole.** The target waits for the length that the source declared; the last piece is
 //! held until every byte arrived and the digests that the source declared (an `ETag` that is an MD5, a checksum of the
@@ -245,6 +247,12 @@ impl Range {
 
     fn length(self) -> u64 {
         self.last - self.first + 1
+    }
+
+    /// The `Range` of a read.
+    fn header(self) -> Result<HeaderValue> {
+        HeaderValue::try_from(format!("bytes={}-{}", self.first, self.last))
+            .map_err(Error::internal)
     }
 }
 

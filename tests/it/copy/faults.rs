@@ -46,6 +46,70 @@ async fn a_source_that_breaks_off_leaves_nothing_at_the_target() {
     }
 }
 
+/// A source that breaks off after half, and what it says to who asks for the rest.
+async fn breaking(body: &[u8], tag: &str, rest: Vec<Step>) -> Origin {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nETag: \"{tag}\"\r\nx-amz-version-id: v7\r\nContent-Length: {LARGE}\r\n\r\n"
+    );
+    let half = [head.as_bytes(), &body[..LARGE / 2]].concat();
+    Origin::start(move |_, index| match index {
+        0 => vec![Step::Write(half.clone()), Step::Close],
+        _ => rest.clone(),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_source_that_breaks_off_is_read_on_where_it_is_still_the_same() {
+    let body: Vec<u8> = (0..LARGE)
+        .map(|at| u8::try_from(at % 251).unwrap())
+        .collect();
+    let tag = md5(&body);
+    let rest = |from: usize, tag: &str| {
+        let (last, length) = (LARGE - 1, LARGE - from);
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\nETag: \"{tag}\"\r\nContent-Range: bytes {from}-{last}/{LARGE}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        vec![Step::Write([head.as_bytes(), &body[from..]].concat())]
+    };
+    let half = LARGE / 2;
+    for (what, steps, expected) in [
+        ("the rest", rest(half, &tag), 200),
+        ("another range", rest(half - 1, &tag), 500),
+        ("another object", rest(half, "other"), 500),
+        ("a refusal", answer::error(412, "PreconditionFailed"), 500),
+        ("the whole again", object(&tag, "", &body), 500),
+    ] {
+        let source = breaking(&body, &tag, steps).await;
+        let target = Origin::always(stored(&tag)).await;
+        let server = server(&source, &target).await;
+        let answer = send(
+            &server,
+            &copy(&server, &[("x-amz-copy-source-if-none-match", "\"x\"")]),
+        )
+        .await;
+        assert_eq!(answer.status, expected, "{what}: {}", answer.text());
+        let asked = last(&source);
+        assert_eq!(source.requests().len(), 2, "{what}");
+        assert!(
+            asked.target.ends_with("/src?versionId=v7"),
+            "{}",
+            asked.target
+        );
+        assert_eq!(
+            asked.header("range"),
+            Some(&*format!("bytes={half}-{}", LARGE - 1))
+        );
+        assert_eq!(asked.header("if-match"), Some(&*format!("\"{tag}\"")));
+        assert_eq!(asked.header("if-none-match"), None);
+        target
+            .until(what, |seen| seen.ended == usize::from(expected != 200))
+            .await;
+        assert_eq!(last(&target).complete, expected == 200, "{what}");
+        assert!(expected != 200 || last(&target).body == body, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn bytes_beyond_the_sources_length_reach_nobody() {
     let evil = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 4\r\n\r\nbodyHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
@@ -265,7 +329,8 @@ async fn both_resources_are_counted_and_the_one_that_failed_is_named() {
     assert_eq!(send(&server, &copy(&server, &[])).await.status, 500);
     let metrics = server.admin("GET", "/metrics", "").await.text();
     for line in [
-        r#"aqueduct_upstream_requests_total{class="read",code="200",resource="origin"} 2"#,
+        // The third was for the rest, and brought the start again.
+        r#"aqueduct_upstream_requests_total{class="read",code="200",resource="origin"} 3"#,
         r#"aqueduct_upstream_requests_total{class="write",code="200",resource="second"} 1"#,
         r#"aqueduct_upstream_errors_total{reason="truncated",resource="origin"} 1"#,
     ] {

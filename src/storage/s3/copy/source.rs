@@ -1,6 +1,6 @@
 //! The source of a copy: what is asked of it, and what its answer means.
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HOST, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HOST, IF_MATCH, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
 
@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::message::escape::{self, Slash};
 use crate::storage::s3::body::Algorithm;
 use crate::storage::s3::error::Failure;
+use crate::storage::s3::names;
 use crate::storage::s3::upstream::{self, UpstreamHead, UpstreamRequest};
 use crate::storage::s3::wire::{self, Part};
 
@@ -32,6 +33,8 @@ pub struct Found {
     pub(super) version_id: Option<HeaderValue>,
     /// MD5 of the bytes that are to come.
     pub(super) md5: Option<[u8; 16]>,
+    /// What names this very object to a conditional read; none where the store gave a weak one or none.
+    pin: Option<HeaderValue>,
     /// A checksum of the bytes that are to come, with its value as declared.
     pub(super) checksum: Option<(Algorithm, HeaderValue)>,
     has_tags: bool,
@@ -44,10 +47,7 @@ impl Transfer<'_> {
         let headers = &mut request.head.headers;
         headers.extend(self.for_source.iter().cloned());
         match self.range {
-            Some(Range { first, last }) => {
-                let range = HeaderValue::try_from(format!("bytes={first}-{last}"));
-                headers.push((RANGE, range.map_err(Error::internal)?));
-            }
+            Some(range) => headers.push((RANGE, range.header()?)),
             None => headers.push((CHECKSUM_MODE.clone(), HeaderValue::from_static("ENABLED"))),
         }
         Ok(request)
@@ -94,10 +94,65 @@ impl Transfer<'_> {
             attributes: attributes(headers),
             version_id: headers.get(&VERSION_ID).cloned(),
             md5: md5_of(headers).filter(|_| whole),
+            pin: headers
+                .get(ETAG)
+                .filter(|tag| tag.as_bytes().starts_with(b"\""))
+                .cloned(),
             checksum: whole.then(|| checksum(headers)).flatten(),
             has_tags: headers
                 .get(&TAGGING_COUNT)
                 .is_some_and(|count| count.as_bytes() != b"0"),
+        })
+    }
+
+    /// The request for what is left after `taken` bytes, of the very object that was found; `None` where that cannot be
+    /// said.
+    pub fn read_on(&self, found: &Found, taken: u64) -> Result<Option<UpstreamRequest>> {
+        let (Some(rest), Some(pin)) = (self.rest(found, taken), &found.pin) else {
+            return Ok(None);
+        };
+        let seen = found.version_id.as_ref().and_then(|id| id.to_str().ok());
+        let mut request = self.ask("", self.from.version_id.as_deref().or(seen))?;
+        let headers = &mut request.head.headers;
+        // The conditions held when the copy began: from there on it is about this one object.
+        let keys = self.for_source.iter();
+        headers.extend(
+            keys.filter(|(name, _)| name.as_str().starts_with(names::X_AMZ))
+                .cloned(),
+        );
+        headers.push((IF_MATCH, pin.clone()));
+        headers.push((RANGE, rest.header()?));
+        Ok(Some(request))
+    }
+
+    /// Checks that an answer to [`Transfer::read_on`] is what was left.
+    pub fn goes_on(
+        &self,
+        found: &Found,
+        taken: u64,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<()> {
+        if status == StatusCode::PRECONDITION_FAILED {
+            return Err(changed("the ETag is another one"));
+        }
+        let rest = self.rest(found, taken);
+        let given = content_range(headers).map(|(range, _)| range);
+        if status != StatusCode::PARTIAL_CONTENT || rest.is_none() || given != rest {
+            return Err(odd(format_args!("{status} to a read of the rest")));
+        }
+        if headers.get(ETAG) != found.pin.as_ref() {
+            return Err(changed("the rest has another ETag"));
+        }
+        Ok(())
+    }
+
+    /// The bytes of the source that are left after `taken`.
+    fn rest(&self, found: &Found, taken: u64) -> Option<Range> {
+        let first = self.range.map_or(0, |range| range.first);
+        (taken < found.length).then(|| Range {
+            first: first + taken,
+            last: first + found.length - 1,
         })
     }
 
@@ -258,6 +313,14 @@ fn outside(size: Option<u64>) -> Error {
         None => "Range specified is not valid for the source object".to_owned(),
     };
     Error::new(Kind::InvalidArgument, message).with_param(SOURCE_RANGE)
+}
+
+fn changed(detail: &'static str) -> Error {
+    Error::new(
+        Kind::UpstreamBroken,
+        "The source changed while it was copied. Please try again.",
+    )
+    .with_detail(detail)
 }
 
 fn odd(detail: impl std::fmt::Display) -> Error {
