@@ -42,6 +42,8 @@ mod object_store;
 #[cfg(test)]
 mod panics;
 #[cfg(test)]
+mod regressions;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod smuggling;
