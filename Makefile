@@ -3,6 +3,7 @@
 # make test-long  the same and what takes longer
 # make bench      microbenchmarks, load/memory, load/compare against other proxies (about half an hour)
 # make load       k6: rates, whole streams, reloads and keys under load (7 minutes), then 5 minutes of soak
+# make results    load/memory, load/compare and k6, kept as load/results/DATE.md (25 minutes on a quiet machine)
 # make bench-smoke  a moment of everything under load/ (about 3 minutes)
 # make s3-tests   ceph/s3-tests through Aqueduct, test by test against SeaweedFS alone; S3_TESTS=<checkout>
 # make check      format and lints alone
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-long bench bench-smoke load s3-tests clean
+.PHONY: help demo check test test-long bench bench-smoke load results s3-tests clean
 
 SETUP := scripts/setup-build
 # Shown by the metric aqueduct_build_info and by /-/status. Empty where there is no git or no compiler yet.
@@ -51,6 +52,12 @@ bench-smoke:
 	load/memory --quick
 	load/compare --no-build --smoke
 	load/k6 --no-build
+
+results:
+	load/memory
+	load/compare --no-build --seconds 1.5
+	load/k6 --no-build --profile load
+	(echo "# Speed" && for part in compare memory k6; do echo && cat load/out/$$part.md; done) >load/results/$$(date +%F).md
 
 load:
 	load/k6 --profile load
