@@ -186,11 +186,14 @@ pub fn content_encoding(headers: &HeaderMap, framed: bool) -> Result<Option<Head
         None | Some(_) => {}
     }
     let mut kept = String::new();
+    // With the white space before it: what is kept reads as the client wrote it.
     let mut keep = |token: &str| {
-        if !kept.is_empty() {
+        if kept.is_empty() {
+            kept.push_str(token.trim());
+        } else {
             kept.push(',');
+            kept.push_str(token.trim_end());
         }
-        kept.push_str(token);
     };
     for value in headers.get_all(CONTENT_ENCODING) {
         let text = value.to_str().map_err(|_| {
@@ -198,8 +201,10 @@ pub fn content_encoding(headers: &HeaderMap, framed: bool) -> Result<Option<Head
                 .with_param("Content-Encoding")
         })?;
         text.split(',')
-            .map(str::trim)
-            .filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case(AWS_CHUNKED))
+            .filter(|token| {
+                let coding = token.trim();
+                !coding.is_empty() && !coding.eq_ignore_ascii_case(AWS_CHUNKED)
+            })
             .for_each(&mut keep);
     }
     if framed {

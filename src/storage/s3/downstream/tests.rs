@@ -114,6 +114,10 @@ fn framing_is_no_encoding_of_the_object() {
     for (stored, shown) in [
         ("aws-chunked", None),
         ("gzip,aws-chunked", Some("gzip")),
+        (
+            "aws-chunked, deflate, gzip,aws-chunked",
+            Some("deflate, gzip"),
+        ),
         ("gzip", Some("gzip")),
         ("gzip, br", Some("gzip, br")),
     ] {
