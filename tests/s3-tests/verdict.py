@@ -1,4 +1,4 @@
-"""What a run of s3-tests means: reports, the baseline, the exceptions, and the judgement over them."""
+"""What a run of s3-tests means: reports, the baseline, the gains, the exceptions, and the judgement over them."""
 
 import pathlib
 import sys
@@ -7,6 +7,7 @@ import xml.etree.ElementTree
 
 HERE = pathlib.Path(__file__).resolve().parent
 BASELINE = HERE / "baseline.txt"
+GAINS = HERE / "gains.txt"
 EXCEPTIONS = HERE / "exceptions.toml"
 
 
@@ -23,10 +24,19 @@ def read_report(path):
     return results
 
 
+def names_in(path):
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {line for line in lines if line and not line.startswith("#")}
+
+
 def baseline():
     """The tests that pass on SeaweedFS alone."""
-    lines = BASELINE.read_text().splitlines() if BASELINE.exists() else []
-    return {line for line in lines if line and not line.startswith("#")}
+    return names_in(BASELINE)
+
+
+def gains():
+    """The tests that pass through Aqueduct and not on SeaweedFS alone, since Aqueduct answers them as S3 does."""
+    return names_in(GAINS)
 
 
 def commit_of_baseline():
@@ -55,28 +65,30 @@ def exceptions(lane):
 
 
 def must_pass(test, lane):
-    return test in baseline() and test not in exceptions(lane)
+    return test in baseline() | gains() and test not in exceptions(lane)
 
 
 def judge(results, lane, whole):
     """Prints what is not as it should be; 0 where everything is."""
-    expected, excused, faults = baseline(), exceptions(lane), []
+    alone, gained, excused = baseline(), gains(), exceptions(lane)
+    expected, faults = alone | gained, [f"{test} is a gain and stands in the baseline" for test in sorted(alone & gained)]
     considered = expected | set(excused) if whole else (expected | set(excused)) & set(results)
     for test in sorted(considered):
         outcome = results.get(test, "missing from the run")
         if test not in expected:
-            faults.append(f"{test} is an exception, but does not pass on SeaweedFS either: remove it")
+            faults.append(f"{test} is an exception, but passes nowhere: remove it")
         elif test in excused and outcome == "passed":
             faults.append(f"{test} passes, but is an exception: remove it")
         elif test not in excused and outcome != "passed":
-            faults.append(f"{test}: {outcome}, passes on SeaweedFS alone")
+            faults.append(f"{test}: {outcome}, passes {'on SeaweedFS alone' if test in alone else 'as a rule'}")
     better = sorted(test for test, outcome in results.items() if outcome == "passed" and test not in expected)
     for test in better:
-        print(f"better {test}")
+        print(f"better {test}: passes and is no gain yet")
     for fault in faults:
         print(f"FAIL {fault}")
-    print(f"{len(considered & expected) - len(excused.keys() & considered)} must pass, {len(excused.keys() & considered)} exceptions, "
-          f"{len(better)} pass that fail on SeaweedFS alone; {len(faults)} faults", flush=True)
+    must = len(considered & expected - excused.keys())
+    print(f"{must} must pass ({len(considered & gained)} of them fail on SeaweedFS alone), {len(considered & excused.keys())} "
+          f"exceptions, {len(better)} better; {len(faults)} faults", flush=True)
     return 1 if faults else 0
 
 
