@@ -50,6 +50,14 @@ pub enum Kind {
     Unsupported,
     LengthRequired,
     BodyTooLarge,
+    BodyTooSmall,
+    /// The message of a form is not one.
+    MalformedForm,
+    /// The fields of a form are too many or too long.
+    FormTooLarge,
+    FormWithoutFile,
+    /// The policy of a form cannot be read.
+    InvalidPolicy,
     HeadersTooLarge,
     UriTooLong,
 

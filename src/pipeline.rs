@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::config::snapshot::{KeyEntry, Snapshot};
 use crate::error::{Error, Kind, Result};
@@ -21,9 +21,10 @@ use crate::keys::Key;
 use crate::message::reply::Reply;
 use crate::policy::authorize::{self, Demand, Permit, Scope};
 use crate::policy::route::{Bucket, CreatedBuckets, Repository, Resource, StorageEndpoint};
-use crate::storage::s3::auth::{self, Payload};
+use crate::storage::s3::auth::{self, Payload, Verified};
 use crate::storage::s3::buckets::{self, CreatedPage, ListedBucket, Page};
 use crate::storage::s3::downstream;
+use crate::storage::s3::form::{Destination, Form};
 use crate::storage::s3::route::{self, Op, S3Request, WholeOp};
 use crate::storage::s3::upstream::{self, UpstreamRequest};
 use crate::storage::s3::{Arrival, names, wire};
@@ -92,6 +93,16 @@ pub fn identify(
     // parameters are told as what they are.
     let verified = auth::authenticate(arrival, |id| snapshot.s3_keys.get(id))?;
     let request = route::decode(arrival)?;
+    admit(arrival, peer, verified, request)
+}
+
+/// Whether the key may be used now, from here, in this way.
+fn admit(
+    arrival: &Arrival<'_>,
+    peer: Option<IpAddr>,
+    verified: Verified<&KeyEntry>,
+    request: S3Request,
+) -> Result<Identified> {
     let rule = storage(&verified.key().repository)?.unsigned_payload;
     verified.check_unsigned(&request, rule, arrival.secure)?;
     let (KeyEntry { key, repository }, payload) = verified.into_parts();
@@ -103,6 +114,22 @@ pub fn identify(
         request,
         payload,
     })
+}
+
+/// Proves who sent a form, and that its policy allows it; gives the upload that it stands for, with its headers.
+pub fn identify_form(
+    snapshot: &Snapshot,
+    arrival: &Arrival<'_>,
+    peer: Option<IpAddr>,
+    to: &Destination,
+    form: &Form,
+) -> Result<(Identified, HeaderMap)> {
+    let find = |id: &str| snapshot.s3_keys.get(id);
+    let verified = auth::authenticate_form(&form.fields, arrival.now, find)?;
+    form.check_policy(to, arrival.now)?;
+    let (request, headers) = form.request(arrival, to)?;
+    let identified = admit(arrival, peer, verified, request)?;
+    Ok((identified, headers))
 }
 
 /// Checks every target of the whole request, and finds the buckets that it names.

@@ -18,6 +18,7 @@ pub mod dial;
 pub mod drain;
 pub mod engine;
 pub mod exchange;
+pub mod form;
 pub mod gate;
 pub mod head;
 pub mod ids;

@@ -18,13 +18,14 @@ use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::head::RequestHead;
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody, Sender};
-use crate::proxy::{clock, copy, cors, head, ids, late, relay, respond, service};
+use crate::proxy::{clock, copy, cors, form, head, ids, late, relay, respond, service};
 use crate::sabotage::{self, Point};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
 use crate::storage::s3::buckets::LISTING_BYTES_MAX;
 use crate::storage::s3::downstream::{self, ReplyBody, ReplyHeaders};
 use crate::storage::s3::error::Failure;
+use crate::storage::s3::form as s3_form;
 use crate::storage::s3::route::{self, RequestBody};
 use crate::storage::s3::upstream::{self, UpstreamRequest};
 use crate::storage::s3::{Arrival, wire};
@@ -78,6 +79,12 @@ async fn run(
     if is_health_check(head) {
         return send(session, arrived, record, Reply::new(StatusCode::OK)).await;
     }
+    if head.method == Method::POST
+        && let Some(to) = s3_form::destination(&arrival(session, arrived)?)?
+    {
+        record.op = Op::from_name(route::Op::PutObject.name());
+        return Box::pin(form::serve(engine, session, arrived, record, &to)).await;
+    }
     let identified = identify(session, arrived)?;
     record.identified(&identified.key, &identified.repository);
     record.op = Op::from_name(identified.request.row().name());
@@ -120,6 +127,12 @@ async fn run(
 }
 
 fn identify(session: &ServerSession, arrived: &Arrived) -> Result<Identified> {
+    let arrival = arrival(session, arrived)?;
+    pipeline::identify(&arrived.snapshot, &arrival, arrived.peer)
+}
+
+/// The request's head as the codecs take it.
+pub(super) fn arrival<'a>(session: &'a ServerSession, arrived: &'a Arrived) -> Result<Arrival<'a>> {
     let head = session.req_header();
     let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
         Error::new(
@@ -127,7 +140,7 @@ fn identify(session: &ServerSession, arrived: &Arrived) -> Result<Identified> {
             "The request's target is not percent-encoded.",
         )
     })?;
-    let arrival = Arrival {
+    Ok(Arrival {
         method: &head.method,
         target,
         host: service::host(session).unwrap_or_default(),
@@ -135,8 +148,7 @@ fn identify(session: &ServerSession, arrived: &Arrived) -> Result<Identified> {
         secure: arrived.secure,
         now: arrived.now,
         base_domains: &arrived.snapshot.base_domains,
-    };
-    pipeline::identify(&arrived.snapshot, &arrival, arrived.peer)
+    })
 }
 
 pub(super) fn is_health_check(head: &RequestHeader) -> bool {
@@ -254,7 +266,7 @@ async fn list_buckets(
 }
 
 /// Hands an answer to the client, translated where it must be.
-async fn deliver(
+pub(super) async fn deliver(
     engine: &Engine,
     session: &mut ServerSession,
     arrived: &Arrived,
@@ -522,7 +534,7 @@ fn may_repeat(request: &route::S3Request, headers: &HeaderMap) -> bool {
 
 /// Most bytes that a client may send for an upload of this form: its framing is allowed as much as its content,
 /// and a fixed part for small ones. Stops an endless message of tiny chunks.
-fn received_max(form: &UploadForm) -> u64 {
+pub(super) fn received_max(form: &UploadForm) -> u64 {
     const FRAMING_BYTES: u64 = 64 * 1024;
     form.decoded_length
         .saturating_mul(2)

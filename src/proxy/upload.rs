@@ -28,7 +28,7 @@ const RATE_GRACE: Duration = Duration::from_secs(10);
 /// Longest time in which a body arrives that is read whole: stops a byte now and then from holding a request
 /// for ever.
 const WHOLE_TIME_MAX: Duration = Duration::from_mins(1);
-const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
+pub(super) const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
 
 /// Bytes taken from one client before the others of its worker get their turn. A client whose bytes are always
 /// there would else keep the worker, and the hash busy, for seconds.

@@ -26,6 +26,8 @@ mod drain;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod keys;

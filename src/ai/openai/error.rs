@@ -52,6 +52,11 @@ pub fn answer(kind: Kind) -> Answer {
         Kind::InvalidRequest
         | Kind::InvalidBucketName
         | Kind::LocationRefused
+        | Kind::BodyTooSmall
+        | Kind::MalformedForm
+        | Kind::FormTooLarge
+        | Kind::FormWithoutFile
+        | Kind::InvalidPolicy
         | Kind::KeyTooLong
         | Kind::InvalidDigest
         | Kind::DigestMismatch

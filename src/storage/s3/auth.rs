@@ -6,6 +6,7 @@
 //! credential, and any `x-amz-*` header that the signature leaves out.
 
 mod canonical;
+mod form;
 mod parse;
 mod sign;
 
@@ -21,6 +22,7 @@ pub(super) use canonical::{hex, unhex};
 pub use sign::{PayloadHash, sign};
 
 use super::Arrival;
+use super::form::Fields;
 use super::route::{RequestBody, S3Request};
 use crate::error::{Error, Kind, Result};
 use crate::keys::signing::{Scope, SigningCache, SigningKey};
@@ -28,7 +30,8 @@ use crate::keys::{Key, Material};
 use crate::message::date::BasicDate;
 use crate::policy::route::UnsignedPayload;
 use crate::secret::Secret;
-use parse::Claim;
+use form::FormClaim;
+use parse::{Claim, Credential};
 
 /// How far a request's date may be from ours.
 const SKEW_MAX: SignedDuration = SignedDuration::from_mins(15);
@@ -38,7 +41,7 @@ const PRESIGN_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SERVICE: &str = "s3";
 
-/// A request whose signature was checked. Made by [`authenticate`] alone.
+/// A request whose signature was checked. Made by [`authenticate`] and [`authenticate_form`] alone.
 #[derive(Debug)]
 pub struct Verified<K> {
     key: K,
@@ -138,7 +141,52 @@ pub fn authenticate<K: AsRef<Key>>(
 ) -> Result<Verified<K>> {
     let claim = Claim::parse(arrival)?;
     claim.check_times(arrival.now)?;
-    let found = find(&claim.credential.access_key_id);
+    let (found, key) = prove(
+        &claim.credential,
+        claim.date,
+        &claim.signature,
+        find,
+        |key| SCRATCH.with_borrow_mut(|scratch| signature(scratch, arrival, &claim, key)),
+    )?;
+    let presigned = claim.presigned;
+    Ok(Verified {
+        payload: claim.into_payload(key),
+        key: found,
+        presigned,
+    })
+}
+
+/// Proves which key sent a form, by its policy. The payload of a form is never signed.
+pub fn authenticate_form<K: AsRef<Key>>(
+    fields: &Fields,
+    now: Timestamp,
+    find: impl Fn(&str) -> Option<K>,
+) -> Result<Verified<K>> {
+    let claim = FormClaim::parse(fields)?;
+    claim.check_times(now)?;
+    let (key, _) = prove(
+        &claim.credential,
+        claim.date,
+        &claim.signature,
+        find,
+        |key| Ok(key.sign(claim.policy.as_bytes())),
+    )?;
+    Ok(Verified {
+        key,
+        payload: Payload::Unsigned,
+        presigned: false,
+    })
+}
+
+/// Looks the key up and compares the signature with the `expected` one under it.
+fn prove<K: AsRef<Key>>(
+    credential: &Credential<'_>,
+    date: BasicDate,
+    signature: &[u8; 32],
+    find: impl Fn(&str) -> Option<K>,
+    expected: impl FnOnce(&SigningKey) -> Result<[u8; 32]>,
+) -> Result<(K, Arc<SigningKey>)> {
+    let found = find(&credential.access_key_id);
     let (secret, cache) = match found.as_ref().map(AsRef::as_ref) {
         Some(Key {
             material: Material::Hmac(secret),
@@ -148,16 +196,15 @@ pub fn authenticate<K: AsRef<Key>>(
         Some(_) | None => (None, &NOBODY.1),
     };
     let scope = Scope {
-        date: claim.date.day(),
-        region: &claim.credential.region,
+        date: date.day(),
+        region: &credential.region,
         service: SERVICE,
     };
     let cached = cache.cached(scope);
     let fresh = cached.is_none();
     let key =
         cached.unwrap_or_else(|| Arc::new(SigningKey::derive(secret.unwrap_or(&NOBODY.0), scope)));
-    let expected = SCRATCH.with_borrow_mut(|scratch| signature(scratch, arrival, &claim, &key))?;
-    let matches: bool = expected.ct_eq(&claim.signature).into();
+    let matches: bool = expected(&key)?.ct_eq(signature).into();
     let is_known = secret.is_some();
     let Some(found) = found.filter(|_| is_known) else {
         if fresh {
@@ -169,21 +216,12 @@ pub fn authenticate<K: AsRef<Key>>(
         ));
     };
     if !matches {
-        return Err(Error::new(
-            Kind::SignatureMismatch,
-            "The request signature we calculated does not match the signature you provided. \
-             Check your key and signing method.",
-        ));
+        return Err(parse::mismatch());
     }
     if fresh {
         found.as_ref().signing.keep(&key);
     }
-    let presigned = claim.presigned;
-    Ok(Verified {
-        payload: claim.into_payload(key),
-        key: found,
-        presigned,
-    })
+    Ok((found, key))
 }
 
 /// The signature that the request should have.

@@ -55,6 +55,14 @@ pub fn status_and_code(kind: Kind) -> (StatusCode, &'static str) {
         Kind::Unsupported => (StatusCode::NOT_IMPLEMENTED, "NotImplemented"),
         Kind::LengthRequired => (StatusCode::LENGTH_REQUIRED, "MissingContentLength"),
         Kind::BodyTooLarge => (StatusCode::BAD_REQUEST, "EntityTooLarge"),
+        Kind::BodyTooSmall => (StatusCode::BAD_REQUEST, "EntityTooSmall"),
+        Kind::MalformedForm => (StatusCode::BAD_REQUEST, "MalformedPOSTRequest"),
+        Kind::FormTooLarge => (StatusCode::BAD_REQUEST, "MaxPostPreDataLengthExceeded"),
+        Kind::FormWithoutFile => (
+            StatusCode::BAD_REQUEST,
+            "IncorrectNumberOfFilesInPostRequest",
+        ),
+        Kind::InvalidPolicy => (StatusCode::BAD_REQUEST, "InvalidPolicyDocument"),
         Kind::HeadersTooLarge => (StatusCode::BAD_REQUEST, "RequestHeaderSectionTooLarge"),
         Kind::UriTooLong => (StatusCode::URI_TOO_LONG, "URITooLong"),
 

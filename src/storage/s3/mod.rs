@@ -8,8 +8,8 @@
 //! decides what of the answer the client sees, [`wire`] translates names in documents, [`error`] speaks of failures.
 //! A copy that no store can do by itself is two requests: see [`copy`].
 //!
-//! Manual: <https://docs.aws.amazon.com/AmazonS3/latest/API/>. Out of scope: `SigV2` and `SigV4a` signatures, POST
-//! policy forms, access points, S3 Select's event stream is passed on as bytes.
+//! Manual: <https://docs.aws.amazon.com/AmazonS3/latest/API/>. Out of scope: `SigV2` and `SigV4a` signatures,
+//! access points, S3 Select's event stream is passed on as bytes.
 
 pub mod auth;
 pub mod body;
@@ -17,6 +17,7 @@ pub mod buckets;
 pub mod copy;
 pub mod downstream;
 pub mod error;
+pub mod form;
 pub mod names;
 pub mod route;
 pub mod upstream;

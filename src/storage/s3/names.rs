@@ -34,6 +34,7 @@ pub const ENCRYPTION: &str = "x-amz-server-side-encryption";
 pub const GRANT: &str = "x-amz-grant-";
 pub const OBJECT_LOCK: &str = "x-amz-object-lock-";
 pub const SECURITY_TOKEN: &str = "x-amz-security-token";
+pub const TAGGING: &str = "x-amz-tagging";
 pub const TRAILER: &str = "x-amz-trailer";
 pub const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
 

@@ -120,6 +120,14 @@ pub fn decode(arrival: &Arrival<'_>) -> Result<S3Request> {
     })
 }
 
+/// The bucket that a request addresses as such, without a key.
+pub fn bucket_of(arrival: &Arrival<'_>, path: &str) -> Result<Option<(Box<str>, Style)>> {
+    let Address { bucket, key, style } = address(arrival, path)?;
+    Ok(bucket
+        .filter(|_| key.is_none())
+        .map(|bucket| (bucket, style)))
+}
+
 impl S3Request {
     pub fn row(&self) -> &'static Row {
         self.row
@@ -481,7 +489,10 @@ fn one_header<'a>(
 fn no_row(level: Level, method: Verb, selectors: &[&str]) -> Error {
     let is_form = level == Level::Bucket && method == Verb::Post && selectors.is_empty();
     if is_form {
-        return Error::unsupported("Uploads by POST forms are not implemented.");
+        return Error::new(
+            Kind::PreconditionFailed,
+            "Bucket POST must be of the enclosure-type multipart/form-data",
+        );
     }
     if selectors.is_empty() {
         return method_not_allowed();

@@ -94,16 +94,21 @@ impl Request {
             "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
             hex(&Sha256::digest(&canonical))
         );
-        let mut key = format!("AWS4{}", self.secret).into_bytes();
-        for part in [date, REGION, "s3", "aws4_request"] {
-            key = mac(&key, part);
-        }
-        let signature = hex(&mac(&key, &to_sign));
+        let signature = signature(&self.secret, date, &to_sign);
         format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
             self.key
         )
     }
+}
+
+/// The signature over a text, on one day.
+pub(crate) fn signature(secret: &str, date: &str, text: &str) -> String {
+    let mut key = format!("AWS4{secret}").into_bytes();
+    for part in [date, REGION, "s3", "aws4_request"] {
+        key = mac(&key, part);
+    }
+    hex(&mac(&key, text))
 }
 
 /// The path as it is signed: every byte but the unreserved ones and `/` escaped, in capitals, once.
@@ -144,7 +149,7 @@ fn hex(bytes: &[u8]) -> String {
     clippy::disallowed_methods,
     reason = "a client signs with the time that it is"
 )]
-fn jiff_now() -> String {
+pub(crate) fn jiff_now() -> String {
     jiff::Timestamp::now()
         .strftime("%Y%m%dT%H%M%SZ")
         .to_string()

@@ -273,7 +273,7 @@ fn decode(value: &str) -> Option<Cow<'_, str>> {
 }
 
 /// `id/date/region/s3/aws4_request`, read from the right.
-fn parse_credential<'a>(
+pub(super) fn parse_credential<'a>(
     text: Cow<'a, str>,
     date: BasicDate,
     param: &'static str,
@@ -396,7 +396,7 @@ fn unsigned_header(name: &str) -> Error {
     .with_param(name.to_owned())
 }
 
-fn unsupported_scheme(scheme: &str) -> Error {
+pub(super) fn unsupported_scheme(scheme: &str) -> Error {
     let message = if scheme.starts_with("AWS4-ECDSA") {
         "SigV4A signatures are not supported. Please use AWS4-HMAC-SHA256."
     } else {
@@ -406,14 +406,14 @@ fn unsupported_scheme(scheme: &str) -> Error {
     Error::new(Kind::InvalidRequest, message)
 }
 
-fn token_unsupported() -> Error {
+pub(super) fn token_unsupported() -> Error {
     Error::new(
         Kind::TokenUnsupported,
         "The provided token is malformed or otherwise invalid.",
     )
 }
 
-fn malformed(param: &'static str) -> Error {
+pub(super) fn malformed(param: &'static str) -> Error {
     Error::new(
         Kind::AuthMalformed,
         "The authorization that you provided is not valid.",
@@ -422,7 +422,7 @@ fn malformed(param: &'static str) -> Error {
 }
 
 /// A signature of another length or case cannot be the right one.
-fn mismatch() -> Error {
+pub(super) fn mismatch() -> Error {
     Error::new(
         Kind::SignatureMismatch,
         "The request signature we calculated does not match the signature you provided. \

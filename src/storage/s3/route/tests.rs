@@ -106,7 +106,7 @@ fn what_no_row_lists_is_refused() {
         ("GET", "/bkt/k?prefix=a", Kind::Unsupported),
         ("GET", "/bkt/k?t=1", Kind::Unsupported),
         ("GET", "/bkt?x-amz-acl=public-read", Kind::Unsupported),
-        ("POST", "/bkt", Kind::Unsupported),
+        ("POST", "/bkt", Kind::PreconditionFailed),
         ("POST", "/bkt/k", Kind::MethodNotAllowed),
         ("PUT", "/", Kind::MethodNotAllowed),
         ("PATCH", "/bkt/k", Kind::MethodNotAllowed),
