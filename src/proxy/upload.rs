@@ -34,6 +34,10 @@ pub(super) const TOO_SLOW: &str = "Your socket connection to the server was not 
 /// there would else keep the worker, and the hash busy, for seconds.
 const TURN_BYTES: u64 = 1024 * 1024;
 
+/// The same where each byte costs something. While one client has its turn, the others' socket buffers fill and no
+/// more: a turn longer than these gives the most to whom has most already, whose buffer grew with it.
+const TURN_BYTES_VERIFIED: u64 = 128 * 1024;
+
 /// A client's body on its way.
 pub struct ClientBody {
     /// `None`: bytes pass as they are.
@@ -307,11 +311,16 @@ pub async fn pump(
     }
     let mut out = std::mem::take(&mut body.primed);
     send_released(upstream, body, &mut out).await?;
-    let mut turn_ends = body.bytes_in + TURN_BYTES;
+    let turn_bytes = if body.step.is_some() {
+        TURN_BYTES_VERIFIED
+    } else {
+        TURN_BYTES
+    };
+    let mut turn_ends = body.bytes_in + turn_bytes;
     let mut informational = 0;
     while !body.ended {
         if body.bytes_in >= turn_ends {
-            turn_ends = body.bytes_in + TURN_BYTES;
+            turn_ends = body.bytes_in + turn_bytes;
             tokio::task::yield_now().await;
         }
         let chunk = tokio::select! {
