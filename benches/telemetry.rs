@@ -97,6 +97,7 @@ fn entry() -> Entry<'static> {
         user_agent: Some(b"Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 os/linux#6.1"),
         generation: 12,
         ai: None,
+        copy: None,
     }
 }
 

@@ -38,6 +38,7 @@ pub async fn run(
     crossing: &Crossing,
 ) -> Result<()> {
     record.bucket = Some(Arc::clone(&crossing.target));
+    record.copy = Some((Arc::clone(&crossing.source), 0));
     let transfer = Transfer::new(
         &crossing.op,
         &session.req_header().headers,
@@ -92,6 +93,7 @@ impl Run<'_> {
         let (request, form, pipe) = self.transfer.write(&found, tags)?;
         let mut source = Reading::new(&self, &found, answer, aside);
         let sent = self.send(record, &mut source, &request, &form, pipe).await;
+        record.copy = Some((Arc::clone(bucket), source.taken));
         let sent = sent.map_err(|failed| {
             if let Some(reason) = source.failed {
                 record.aside_failed(reason);

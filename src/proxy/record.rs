@@ -13,7 +13,7 @@ use crate::policy::limit::Refused;
 use crate::policy::route::{Bucket, Repository, Resource};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Failed};
-use crate::telemetry::access_log::{AiEntry, Entry, Flag, Flags, UpstreamEntry};
+use crate::telemetry::access_log::{AiEntry, CopyEntry, Entry, Flag, Flags, UpstreamEntry};
 use crate::telemetry::labels::{AuthFailure, Class, LimitScope, Op, Proto, UpstreamError};
 use crate::telemetry::meters::{RequestSample, UpstreamSample};
 use crate::telemetry::metrics::Inflight;
@@ -50,6 +50,8 @@ pub struct Record {
     pub reused: bool,
     pub upstream_status: u16,
     pub ai: Option<AiRecord>,
+    /// The bucket that a copy between two resources reads, and the bytes read so far.
+    pub copy: Option<(Arc<Bucket>, u64)>,
     /// Why the caller was not let in.
     refused: Option<AuthFailure>,
     /// Why the exchange that runs now failed.
@@ -131,6 +133,7 @@ impl Record {
             reused: false,
             upstream_status: 0,
             ai: None,
+            copy: None,
             refused: None,
             upstream_error: None,
             upstream_id: None,
@@ -382,6 +385,11 @@ impl Record {
             user_agent: text(header::USER_AGENT),
             generation: arrived.snapshot.generation,
             ai: self.ai.as_ref().map(AiRecord::entry),
+            copy: self.copy.as_ref().map(|(source, bytes)| CopyEntry {
+                resource: &source.resource.name,
+                bucket: &source.exposed,
+                bytes: *bytes,
+            }),
         });
     }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 
-pub use entry::{AiEntry, Entry, Flag, Flags, UpstreamEntry};
+pub use entry::{AiEntry, CopyEntry, Entry, Flag, Flags, UpstreamEntry};
 use writer::Writer;
 
 use crate::error::{Error, Result};

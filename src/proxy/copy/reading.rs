@@ -27,7 +27,7 @@ pub(super) struct Reading<'a> {
     /// Counts the exchange that runs, when it is over.
     aside: Option<Aside>,
     /// Bytes read so far, over all answers.
-    taken: u64,
+    pub(super) taken: u64,
     resumes: u32,
     /// The copy failed for the source's sake, and why.
     pub(super) failed: Option<UpstreamError>,

@@ -52,6 +52,17 @@ pub struct Entry<'a> {
     pub user_agent: Option<&'a [u8]>,
     pub generation: u64,
     pub ai: Option<AiEntry<'a>>,
+    pub copy: Option<CopyEntry<'a>>,
+}
+
+/// What only a copy between two resources has; `resource` and `bucket` of its line are those that it writes to.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyEntry<'a> {
+    /// Read from.
+    pub resource: &'a str,
+    pub bucket: &'a str,
+    /// Bytes that were read, and passed on or not.
+    pub bytes: u64,
 }
 
 /// Its last exchange with an upstream.
@@ -174,6 +185,11 @@ impl Entry<'_> {
         line.number("gen", self.generation);
         if let Some(ai) = &self.ai {
             ai.render(&mut line);
+        }
+        if let Some(copy) = &self.copy {
+            line.optional("source_resource", Some(copy.resource.as_bytes()));
+            line.optional("source_bucket", Some(copy.bucket.as_bytes()));
+            line.number("copied_bytes", copy.bytes);
         }
         line.end();
     }

@@ -39,6 +39,7 @@ fn entry() -> Entry<'static> {
         user_agent: Some(b"Boto3/1.44"),
         generation: 3,
         ai: None,
+        copy: None,
     }
 }
 
@@ -67,6 +68,25 @@ fn a_line_holds_what_is_known_and_leaves_out_the_rest() {
             "status": 200, "bytes_in": 0, "bytes_out": 5, "dur_ms": 12.034, "ttfb_ms": 0.999,
             "client_ip": "127.0.0.1", "tls": false, "ua": "Boto3/1.44", "gen": 3,
         })
+    );
+}
+
+#[test]
+fn a_copy_shows_where_it_read_and_how_much() {
+    let mut copied = entry();
+    copied.copy = Some(CopyEntry {
+        resource: "origin",
+        bucket: "media",
+        bytes: 5 << 30,
+    });
+    let line = render(&copied);
+    assert_eq!(
+        (
+            &line["source_resource"],
+            &line["source_bucket"],
+            &line["copied_bytes"]
+        ),
+        (&json!("origin"), &json!("media"), &json!(5_368_709_120_u64))
     );
 }
 

@@ -327,6 +327,8 @@ async fn both_resources_are_counted_and_the_one_that_failed_is_named() {
     let server = server(&source, &target).await;
     assert_eq!(send(&server, &copy(&server, &[])).await.status, 200);
     assert_eq!(send(&server, &copy(&server, &[])).await.status, 500);
+    let copied = "\"source_resource\":\"origin\",\"source_bucket\":\"media\",\"copied_bytes\":4}";
+    logged(&server, copied).await;
     let metrics = server.admin("GET", "/metrics", "").await.text();
     for line in [
         // The third was for the rest, and brought the start again.
