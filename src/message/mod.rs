@@ -4,3 +4,4 @@ pub mod body;
 pub mod date;
 pub mod escape;
 pub mod reply;
+pub mod text;

@@ -107,6 +107,13 @@ impl Answer {
     pub fn headers(&self) -> Result<&HeaderMap> {
         Ok(&self.head()?.headers)
     }
+
+    /// Gives the connection back, once the answer was read. That of an early answer still waits for a request.
+    pub async fn release(self, dialer: &Dialer) {
+        if !self.early {
+            dialer.release(self.link).await;
+        }
+    }
 }
 
 /// An exchange without an answer.

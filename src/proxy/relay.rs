@@ -12,45 +12,69 @@ use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Fault, Kind, Result};
+use crate::proxy::dial::Dialer;
 use crate::proxy::exchange::{Answer, broken, client_gone};
 use crate::proxy::upstream::{Broken, Upstream};
 
-/// Hands the body on as it is; `bytes` counts what was, however it ends.
+/// Hands the body on as it is; `bytes` counts what was, however it ends. The connection is given back once it was read,
+/// which may be before the client has it.
 pub async fn relay(
-    answer: &mut Answer,
+    dialer: &Dialer,
+    mut answer: Answer,
     client: &mut ServerSession,
     idle: Duration,
     bytes: &mut u64,
 ) -> Result<()> {
-    let upstream = &mut *answer.link.session;
-    upstream.set_read_timeout(Some(idle));
-    if let ServerSession::H1(to) = &mut *client {
-        loop {
-            let chunk = tokio::select! {
-                biased;
-                chunk = upstream.read_body() => chunk.map_err(|error| truncated(&error))?,
-                idle = to.read_body_or_idle(false) => {
-                    // After an early answer the client may still be sending: that is read and dropped.
-                    idle.map_err(|error| client_gone(&error))?;
-                    continue;
-                }
-            };
-            let Some(chunk) = chunk else { return Ok(()) };
-            let length = chunk.len() as u64;
-            to.write_body(chunk)
-                .await
-                .map_err(|error| client_gone(&error))?;
+    answer.link.session.set_read_timeout(Some(idle));
+    let ServerSession::H1(to) = &mut *client else {
+        return relay_chunks(dialer, answer, client, bytes).await;
+    };
+    loop {
+        let from = &mut *answer.link.session;
+        let chunk = tokio::select! {
+            biased;
+            chunk = from.read_body() => chunk.map_err(|error| truncated(&error))?,
+            idle = to.read_body_or_idle(false) => {
+                // After an early answer the client may still be sending: that is read and dropped.
+                idle.map_err(|error| client_gone(&error))?;
+                continue;
+            }
+        };
+        let Some(chunk) = chunk else {
+            answer.release(dialer).await;
+            return Ok(());
+        };
+        let length = chunk.len() as u64;
+        if answer.link.session.is_read() {
+            let last = answer.link.session.keep_lent();
+            answer.release(dialer).await;
+            to.write_body(&last).await.map_err(client_gone)?;
             *bytes += length;
+            return Ok(());
         }
+        to.write_body(answer.link.session.lent())
+            .await
+            .map_err(client_gone)?;
+        *bytes += length;
     }
-    while let Some(chunk) = next(upstream, client).await? {
+}
+
+/// The same where the client does not take borrowed bytes.
+async fn relay_chunks(
+    dialer: &Dialer,
+    mut answer: Answer,
+    client: &mut ServerSession,
+    bytes: &mut u64,
+) -> Result<()> {
+    while let Some(chunk) = next(&mut answer.link.session, client).await? {
         let length = chunk.len() as u64;
         client
             .write_response_body(chunk, false)
             .await
-            .map_err(|error| client_gone(&error))?;
+            .map_err(client_gone)?;
         *bytes += length;
     }
+    answer.release(dialer).await;
     Ok(())
 }
 

@@ -9,14 +9,20 @@
 //! early answers, watching for a client that leaves, hop-by-hop hygiene) is in [`exchange`](super::exchange),
 //! [`upload`](super::upload) and [`relay`](super::relay).
 
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::FutureExt;
+use futures_util::future::Fuse;
 use http::header;
 use ipnet::IpNet;
 use pingora::apps::{
@@ -26,13 +32,13 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
-use pingora::time::timeout;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::config::snapshot::{GlobalLimits, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
 use crate::proxy::engine::{Arrived, Engine, Running};
+use crate::proxy::watchdog::Watchdog;
 use crate::proxy::{admin, ai, ambiguity, clock, ids, intake, respond, storage};
 use crate::telemetry::labels::{AdminRoute, ConnectionRejection, Op, Proto};
 use crate::telemetry::meters::RequestSample;
@@ -146,6 +152,11 @@ impl Listener {
         connection: &Connection,
     ) {
         let mut kept: Option<(HttpPersistentSettings, Option<BytesMut>)> = None;
+        let mut watchdog = Watchdog::default();
+        let mut stop = shutdown.clone();
+        // Nobody is left to tell it where the process ends.
+        let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+        let mut stopped = pin!(stopped.fuse());
         loop {
             let (settings, pipelined) = match kept.take() {
                 Some((settings, pipelined)) => (Some(settings), pipelined),
@@ -155,7 +166,9 @@ impl Listener {
                 bytes
             } else {
                 let wait = Wait::of(&limits, settings.is_some());
-                let Some(bytes) = first_bytes(&mut stream, wait, shutdown).await else {
+                let stopped = stopped.as_mut();
+                let read = first_bytes(&mut stream, wait, &mut watchdog, shutdown, stopped);
+                let Some(bytes) = read.await else {
                     return;
                 };
                 bytes
@@ -378,24 +391,36 @@ impl Wait {
 async fn first_bytes(
     stream: &mut Stream,
     wait: Wait,
+    watchdog: &mut Watchdog,
     shutdown: &ShutdownWatch,
+    stopped: Pin<&mut Fuse<impl Future<Output = ()>>>,
 ) -> Option<BytesMut> {
-    let mut head = BytesMut::with_capacity(intake::HEAD_READ);
-    let mut shutdown = shutdown.clone();
     let stopped = async {
-        // Nobody is left to tell it where the process ends.
-        drop(shutdown.wait_for(|stop| *stop).await);
-        pingora::time::sleep(wait.stopping).await;
+        // Ends once only.
+        if !*shutdown.borrow() {
+            stopped.await;
+        }
+        tokio::time::sleep(wait.stopping).await;
     };
     let read = tokio::select! {
         biased;
-        read = timeout(wait.keep_alive, stream.read_buf(&mut head)) => read,
+        read = watchdog.within(Some(wait.keep_alive), poll_fn(|context| poll_head(stream, context))) => read,
         () = stopped => return None,
     };
     match read {
-        Ok(Ok(read)) if read > 0 => Some(head),
+        Ok(Ok(head)) if !head.is_empty() => Some(head),
         _ => None,
     }
+}
+
+/// Reads what there is. The buffer is made when there is something to put in it: an idle connection has none.
+fn poll_head(stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+    let mut bytes = [MaybeUninit::uninit(); intake::HEAD_READ];
+    let mut read = ReadBuf::uninit(&mut bytes);
+    ready!(Pin::new(stream).poll_read(context, &mut read))?;
+    let mut head = BytesMut::with_capacity(intake::HEAD_READ);
+    head.extend_from_slice(read.filled());
+    Poll::Ready(Ok(head))
 }
 
 fn is_chunked(session: &ServerSession) -> bool {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
+use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
@@ -265,7 +266,8 @@ async fn list_buckets(
     send(session, arrived, record, reply).await
 }
 
-/// Hands an answer to the client, translated where it must be.
+/// Hands an answer to the client, translated where it must be. Its connection is given back before the client has the
+/// last byte: whoever hears the end and asks again finds it there.
 pub(super) async fn deliver(
     engine: &Engine,
     session: &mut ServerSession,
@@ -283,26 +285,24 @@ pub(super) async fn deliver(
     )?;
     match reply.body {
         ReplyBody::None => {
-            let head = client_head(
-                session,
-                arrived,
-                reply.status,
-                reply.headers,
-                Framing::NoBody,
-            );
-            record.head_sent(reply.status);
-            respond::write_head(session, head).await?;
             // Reads nothing, and shows the connection to be at its message's end.
             relay::collect(&mut answer, idle, 0).await?;
+            answer.release(&engine.dialer).await;
+            let framing = Framing::NoBody;
+            let head = client_head(session, arrived, reply.status, reply.headers, framing);
+            record.head_sent(reply.status);
+            respond::write_head(session, head).await?;
         }
         ReplyBody::Forward => {
             let head = client_head(session, arrived, reply.status, reply.headers, Framing::Body);
             record.head_sent(reply.status);
             respond::write_head(session, head).await?;
-            relay::relay(&mut answer, session, idle, &mut record.bytes_out).await?;
+            let bytes = &mut record.bytes_out;
+            relay::relay(&engine.dialer, answer, session, idle, bytes).await?;
         }
         ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
             let document = relay::collect(&mut answer, idle, bytes_max).await?;
+            answer.release(&engine.dialer).await;
             let location = location(session, arrived);
             match wire::translate(&hop.op, &hop.bucket, &location, document.into())? {
                 wire::Outcome::Document(document) => {
@@ -326,15 +326,13 @@ pub(super) async fn deliver(
                 &document,
                 Some(&hop.bucket),
             );
+            answer.release(&engine.dialer).await;
             record.failed(failure.kind, &failure.code);
             let path = path(session);
             let mut failed = failure_reply(&failure, &path, &arrived.id);
             failed.headers.extend(reply.headers);
             send(session, arrived, record, failed).await?;
         }
-    }
-    if !answer.early {
-        engine.dialer.release(answer.link).await;
     }
     Ok(())
 }
@@ -466,15 +464,19 @@ pub(super) fn failure_reply(failure: &Failure, resource: &str, id: &str) -> Repl
 }
 
 /// Headers that every answer carries.
-fn own_headers(session: &ServerSession, arrived: &Arrived) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = cors::headers(
-        arrived.snapshot.cors.as_ref(),
-        &session.req_header().headers,
-    );
+fn own_headers(
+    session: &ServerSession,
+    arrived: &Arrived,
+) -> SmallVec<[(HeaderName, HeaderValue); 2]> {
+    let mut headers = SmallVec::new();
     if let Ok(id) = HeaderValue::from_str(&arrived.id) {
         headers.push((REQUEST_ID.clone(), id.clone()));
         headers.push((ID_2.clone(), id));
     }
+    headers.extend(cors::headers(
+        arrived.snapshot.cors.as_ref(),
+        &session.req_header().headers,
+    ));
     headers
 }
 
@@ -526,10 +528,10 @@ pub(super) fn still_valid(
 /// Whether an attempt may be followed by another after it may have reached the resource. An upload may where it
 /// depends on nothing but its own bytes; one with a condition could fail on what its first attempt stored.
 fn may_repeat(request: &route::S3Request, headers: &HeaderMap) -> bool {
-    let conditional =
-        headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MATCH);
     let is_upload = matches!(request.op(), route::Op::PutObject | route::Op::UploadPart);
-    request.row().retryable() || (is_upload && !conditional)
+    let is_conditional =
+        || headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MATCH);
+    request.row().retryable() || (is_upload && !is_conditional())
 }
 
 /// Most bytes that a client may send for an upload of this form: its framing is allowed as much as its content,

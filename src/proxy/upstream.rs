@@ -31,8 +31,14 @@ pub use head::Head;
 
 /// First read of an answer, in bytes: its head, and the whole of a small body.
 const FIRST_READ: usize = 16 * 1024;
-/// One read of a body, in bytes. More was measured and gained nothing: it leaves the processor's cache.
+/// One read of a body, in bytes, and so what a client that takes nothing costs.
 const BODY_READ: usize = 64 * 1024;
+/// One read of a body whose client takes it: fewer system calls, and fewer wake-ups of the peer; see `load/NOTES.md`.
+const BODY_READ_LARGE: usize = 256 * 1024;
+/// Bytes of a body after which its client is known to take it: more than the sockets between us hold.
+const LARGE_AFTER: u64 = 256 * 1024;
+/// Room below which a buffer that was handed on in part is replaced by a new one.
+const ROOM_MIN: usize = 4 * 1024;
 /// A head and a first part of a body up to this many bytes are written as one.
 const WRITE_AT_ONCE_MAX: usize = 16 * 1024;
 /// Longest wait for an orderly end of a connection that is not used again.
@@ -82,6 +88,10 @@ pub struct Upstream {
     searched: usize,
     head: Option<Head>,
     framing: Framing,
+    /// Bytes of the body that were read.
+    body_bytes: u64,
+    /// The last read of the body took all the room there was: more is there.
+    was_full: bool,
     keep: bool,
 }
 
@@ -101,6 +111,8 @@ impl Upstream {
             searched: 0,
             head: None,
             framing: Framing::Closed,
+            body_bytes: 0,
+            was_full: false,
             keep: false,
         }
     }
@@ -129,6 +141,8 @@ impl Upstream {
         self.head_by = None;
         self.head = None;
         self.framing = Framing::Closed;
+        self.body_bytes = 0;
+        self.was_full = false;
         self.keep = false;
     }
 
@@ -230,7 +244,7 @@ impl Upstream {
 
     /// The next bytes of the body where they were read; `None` at its end. May be cancelled.
     pub async fn read_body(&mut self) -> Result<Option<&[u8]>, Broken> {
-        match self.available().await? {
+        match self.available(usize::MAX).await? {
             0 => Ok(None),
             length => {
                 self.lent = length;
@@ -239,16 +253,34 @@ impl Upstream {
         }
     }
 
+    /// What the last [`read_body`](Self::read_body) gave.
+    pub fn lent(&self) -> &[u8] {
+        self.buffer.get(..self.lent).unwrap_or_default()
+    }
+
+    /// The same, to be kept beyond the connection.
+    pub fn keep_lent(&mut self) -> Bytes {
+        self.buffer
+            .split_to(std::mem::take(&mut self.lent))
+            .freeze()
+    }
+
+    /// Whether the body was read to its end.
+    pub fn is_read(&self) -> bool {
+        self.framing.is_done()
+    }
+
     /// The next bytes of the body, to be kept; `None` at its end. May be cancelled.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        match self.available().await? {
+        match self.available(ROOM_MIN).await? {
             0 => Ok(None),
             length => Ok(Some(self.buffer.split_to(length).freeze())),
         }
     }
 
-    /// Reads until there is something of the body at the front of the buffer; 0: it has ended.
-    async fn available(&mut self) -> Result<usize, Broken> {
+    /// Reads until there is something of the body at the front of the buffer; 0: it has ended. Room is made where there
+    /// is less than `room_min`.
+    async fn available(&mut self, room_min: usize) -> Result<usize, Broken> {
         self.buffer.advance(std::mem::take(&mut self.lent));
         loop {
             match self.framing.next(&mut self.buffer)? {
@@ -256,17 +288,36 @@ impl Upstream {
                 Next::End => return Ok(0),
                 Next::More => {}
             }
-            let wanted = usize::try_from(self.framing.wanted()).unwrap_or(BODY_READ);
-            self.buffer.reserve(wanted.clamp(FIRST_READ, BODY_READ));
+            let room = self.room();
+            if self.buffer.capacity() - self.buffer.len() < room_min.min(room) {
+                self.buffer.reserve(room);
+            }
             let read = self.stream.read_buf(&mut self.buffer);
             let read = self.watchdog.within(self.read_timeout, read).await;
-            if read
+            let read = read
                 .map_err(|_| Broken::ReadTimeout)?
-                .map_err(Broken::Read)?
-                == 0
-            {
+                .map_err(Broken::Read)?;
+            if read == 0 {
                 self.framing.closed()?;
             }
+            self.body_bytes += read as u64;
+            self.was_full = self.buffer.len() == self.buffer.capacity();
+        }
+    }
+
+    /// Room for the next read of the body: as much as is surely there, and little for a stream of small pieces.
+    fn room(&self) -> usize {
+        let most = if self.body_bytes < LARGE_AFTER {
+            BODY_READ
+        } else {
+            BODY_READ_LARGE
+        };
+        match self.framing {
+            Framing::Sized(left) => {
+                usize::try_from(left).map_or(most, |left| left.clamp(ROOM_MIN, most))
+            }
+            Framing::Chunked(_) | Framing::UntilClose | Framing::Closed if self.was_full => most,
+            Framing::Chunked(_) | Framing::UntilClose | Framing::Closed => FIRST_READ,
         }
     }
 

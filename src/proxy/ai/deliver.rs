@@ -363,7 +363,7 @@ pub(super) async fn forward(
     session: &mut ServerSession,
     arrived: &Arrived,
     record: &mut Record,
-    mut answer: Answer,
+    answer: Answer,
     resource: &Resource,
 ) -> Result<bool> {
     let head = answer.head()?;
@@ -388,8 +388,7 @@ pub(super) async fn forward(
     record.head_sent(head.status);
     respond::write_head(session, head).await?;
     let idle = resource.timeouts.idle;
-    relay::relay(&mut answer, session, idle, &mut record.bytes_out).await?;
-    engine.dialer.release(answer.link).await;
+    relay::relay(&engine.dialer, answer, session, idle, &mut record.bytes_out).await?;
     Ok(true)
 }
 

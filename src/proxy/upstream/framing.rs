@@ -60,15 +60,6 @@ impl Framing {
         }
     }
 
-    /// Bytes that may be read without taking what is not the body's, as far as that is known.
-    pub(super) fn wanted(self) -> u64 {
-        match self {
-            Self::Sized(left) | Self::Chunked(Chunk::Data(left)) => left,
-            Self::Chunked(_) | Self::UntilClose => u64::MAX,
-            Self::Closed => 0,
-        }
-    }
-
     /// The connection ended; an error if the body had not.
     pub(super) fn closed(&mut self) -> Result<(), Broken> {
         match self {

@@ -28,6 +28,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keys::signing::{Scope, SigningCache, SigningKey};
 use crate::keys::{Key, Material};
 use crate::message::date::BasicDate;
+use crate::message::text;
 use crate::policy::route::UnsignedPayload;
 use crate::secret::Secret;
 use form::FormClaim;
@@ -233,14 +234,11 @@ fn signature(
 ) -> Result<[u8; 32]> {
     let request = &mut scratch.request;
     request.clear();
-    let (path, query) = arrival
-        .target
-        .split_once('?')
-        .unwrap_or((arrival.target, ""));
+    let (path, query) = text::split_once(arrival.target, b'?').unwrap_or((arrival.target, ""));
     canonical::start(request, arrival.method.as_str(), path)?;
     let skip = claim.presigned.then_some("X-Amz-Signature");
     canonical::query(request, &mut scratch.pairs, query, skip)?;
-    for name in claim.signed_headers.split(';') {
+    for name in text::split(&claim.signed_headers, b';') {
         canonical::header_start(request, name);
         if name == "host" {
             canonical::header_value(request, arrival.host.as_bytes());

@@ -135,6 +135,10 @@ pub fn check_key(key: &str) -> Result<()> {
 /// Whether `..` segments lead above where the name starts. S3 refuses such keys; at a store that collapses paths they
 /// would reach another bucket of the same account. `//` is counted as such a store counts it, as `/`.
 pub fn climbs(name: &str) -> bool {
+    // Nearly always that is all there is to look at.
+    if memchr::memmem::find(name.as_bytes(), b"..").is_none() {
+        return false;
+    }
     let mut depth = 0u32;
     for segment in name.split('/') {
         match (segment, depth) {

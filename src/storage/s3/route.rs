@@ -21,6 +21,7 @@ use super::{Arrival, names};
 use crate::error::{Error, Kind, Result};
 use crate::keys::Access;
 use crate::message::escape::Plus;
+use crate::message::text;
 use crate::policy::authorize::{Demand, Scope};
 
 /// Query parameters of one request. Stops a request from making us search long lists; no operation has half as many.
@@ -59,10 +60,7 @@ pub struct CopySource {
 /// Decodes a request head.
 pub fn decode(arrival: &Arrival<'_>) -> Result<S3Request> {
     let method = Verb::parse(arrival.method).ok_or_else(method_not_allowed)?;
-    let (path, query) = arrival
-        .target
-        .split_once('?')
-        .unwrap_or((arrival.target, ""));
+    let (path, query) = text::split_once(arrival.target, b'?').unwrap_or((arrival.target, ""));
     let Address { bucket, key, style } = address(arrival, path)?;
     let query = parse_query(query)?;
     let copy_source = one_header(arrival.headers, &query.hoisted, &COPY_SOURCE)?;

@@ -161,7 +161,8 @@ pub(super) fn host(bucket: &Bucket) -> Result<HeaderValue> {
     match account(bucket)?.addressing {
         Addressing::Path => Ok(authority.clone()),
         Addressing::Virtual => {
-            let mut name = bucket.upstream.as_bytes().to_vec();
+            let mut name = Vec::with_capacity(bucket.upstream.len() + 1 + authority.len());
+            name.extend_from_slice(bucket.upstream.as_bytes());
             name.push(b'.');
             name.extend_from_slice(authority.as_bytes());
             HeaderValue::from_maybe_shared(Bytes::from(name)).map_err(Error::internal)

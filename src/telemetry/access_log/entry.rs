@@ -116,6 +116,20 @@ const FLAGS: [(Flag, &str); 8] = [
     (Flag::Auth, "AU"),
 ];
 
+/// The start of a field whose value needs no quotes. Whole, so that it is written at once.
+macro_rules! field {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
+/// The start of a field whose value is in quotes, the first of them included.
+macro_rules! quoted {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":\"")
+    };
+}
+
 /// A set of [`Flag`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u8);
@@ -145,44 +159,44 @@ impl Entry<'_> {
     /// Appends the line, with its line feed.
     pub fn render(&self, out: &mut Vec<u8>) {
         let mut line = Line::begin(out);
-        line.time("ts", self.at);
-        line.word("level", self.level());
-        line.id("req_id", self.request_id);
-        line.optional("trace_id", self.trace_id);
-        line.word("proto", self.proto.label());
-        line.word("op", self.op.label());
-        line.text("method", self.method.as_bytes(), TEXT_MAX);
-        line.optional("host", self.host);
-        line.text("path", self.path, PATH_MAX);
-        line.optional("repo", self.repository.map(str::as_bytes));
-        line.optional("resource", self.resource.map(str::as_bytes));
+        line.time(quoted!("ts"), self.at);
+        line.word(quoted!("level"), self.level());
+        line.id(quoted!("req_id"), self.request_id);
+        line.optional(quoted!("trace_id"), self.trace_id);
+        line.word(quoted!("proto"), self.proto.label());
+        line.word(quoted!("op"), self.op.label());
+        line.text(quoted!("method"), self.method.as_bytes(), TEXT_MAX);
+        line.optional(quoted!("host"), self.host);
+        line.text(quoted!("path"), self.path, PATH_MAX);
+        line.optional(quoted!("repo"), self.repository.map(str::as_bytes));
+        line.optional(quoted!("resource"), self.resource.map(str::as_bytes));
         if let Some(id) = self.key_id {
-            line.id("key_id", id);
+            line.id(quoted!("key_id"), id);
         }
-        line.optional("bucket", self.bucket.map(str::as_bytes));
-        line.number("status", self.status.into());
-        line.optional("error_code", self.error_code.map(str::as_bytes));
+        line.optional(quoted!("bucket"), self.bucket.map(str::as_bytes));
+        line.number(field!("status"), self.status.into());
+        line.optional(quoted!("error_code"), self.error_code.map(str::as_bytes));
         if let Some(detail) = self.detail {
-            line.text("detail", detail.as_bytes(), PATH_MAX);
+            line.text(quoted!("detail"), detail.as_bytes(), PATH_MAX);
         }
-        line.number("bytes_in", self.bytes_in);
-        line.number("bytes_out", self.bytes_out);
-        line.milliseconds("dur_ms", Some(self.duration));
-        line.milliseconds("ttfb_ms", self.ttfb);
+        line.number(field!("bytes_in"), self.bytes_in);
+        line.number(field!("bytes_out"), self.bytes_out);
+        line.milliseconds(field!("dur_ms"), Some(self.duration));
+        line.milliseconds(field!("ttfb_ms"), self.ttfb);
         if let Some(upstream) = &self.upstream {
             upstream.render(&mut line);
         }
         if !self.flags.is_empty() {
-            line.flags("flags", self.flags);
+            line.flags(quoted!("flags"), self.flags);
         }
         if let Some(address) = self.client_ip {
-            line.address("client_ip", address);
+            line.address(quoted!("client_ip"), address);
         }
-        line.truth("tls", self.tls);
+        line.truth(field!("tls"), self.tls);
         if let Some(agent) = self.user_agent {
-            line.text("ua", agent, USER_AGENT_MAX);
+            line.text(quoted!("ua"), agent, USER_AGENT_MAX);
         }
-        line.number("gen", self.generation);
+        line.number(field!("gen"), self.generation);
         if let Some(ai) = &self.ai {
             ai.render(&mut line);
         }
@@ -201,56 +215,64 @@ impl Entry<'_> {
 
 impl UpstreamEntry<'_> {
     fn render(&self, line: &mut Line<'_>) {
-        line.milliseconds("upstream_ms", Some(self.duration));
+        line.milliseconds(field!("upstream_ms"), Some(self.duration));
         if let Some(status) = self.status {
-            line.number("upstream_status", status.into());
+            line.number(field!("upstream_status"), status.into());
         }
-        line.optional("upstream_req_id", self.request_id);
-        line.number("attempts", self.attempts.into());
-        line.truth("reused", self.reused);
+        line.optional(quoted!("upstream_req_id"), self.request_id);
+        line.number(field!("attempts"), self.attempts.into());
+        line.truth(field!("reused"), self.reused);
     }
 }
 
 impl AiEntry<'_> {
     fn render(&self, line: &mut Line<'_>) {
-        line.text("model_req", self.model_requested.as_bytes(), TEXT_MAX);
-        line.text("model_used", self.model_used.as_bytes(), TEXT_MAX);
-        line.truth("stream", self.stream);
-        for (name, count) in [("tok_in", self.tokens_in), ("tok_out", self.tokens_out)] {
+        line.text(
+            quoted!("model_req"),
+            self.model_requested.as_bytes(),
+            TEXT_MAX,
+        );
+        line.text(quoted!("model_used"), self.model_used.as_bytes(), TEXT_MAX);
+        line.truth(field!("stream"), self.stream);
+        for (name, count) in [
+            (field!("tok_in"), self.tokens_in),
+            (field!("tok_out"), self.tokens_out),
+        ] {
             if let Some(count) = count {
                 line.number(name, count);
             }
         }
-        line.milliseconds("ttfc_ms", self.first_chunk);
-        line.milliseconds("tpoc_ms", self.per_chunk);
-        line.optional("finish_reason", self.finish_reason.map(str::as_bytes));
+        line.milliseconds(field!("ttfc_ms"), self.first_chunk);
+        line.milliseconds(field!("tpoc_ms"), self.per_chunk);
+        line.optional(
+            quoted!("finish_reason"),
+            self.finish_reason.map(str::as_bytes),
+        );
     }
 }
 
 /// A JSON object being written. Field names are ours and need no escape.
 struct Line<'a> {
     out: &'a mut Vec<u8>,
-    first: bool,
+    start: usize,
 }
 
 impl<'a> Line<'a> {
     fn begin(out: &'a mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, first: true }
+        let start = out.len();
+        Self { out, start }
     }
 
     fn end(self) {
+        // Each field starts with a comma, the first with the object.
+        if let Some(comma) = self.out.get_mut(self.start) {
+            *comma = b'{';
+        }
         self.out.extend_from_slice(b"}\n");
     }
 
     fn name(&mut self, name: &str) {
-        if !self.first {
-            self.out.push(b',');
-        }
-        self.first = false;
-        self.out.push(b'"');
         self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
     }
 
     fn number(&mut self, name: &str, value: u64) {
@@ -281,7 +303,6 @@ impl<'a> Line<'a> {
     /// One of our own words, which need no escape.
     fn word(&mut self, name: &str, value: &str) {
         self.name(name);
-        self.out.push(b'"');
         self.out.extend_from_slice(value.as_bytes());
         self.out.push(b'"');
     }
@@ -297,8 +318,8 @@ impl<'a> Line<'a> {
     fn time(&mut self, name: &str, value: Timestamp) {
         self.name(name);
         let at = TimeZone::UTC.to_datetime(value);
+        decimal(self.out, at.year().unsigned_abs().into(), 4);
         let parts = [
-            (b'"', at.year(), 4),
             (b'-', at.month().into(), 2),
             (b'-', at.day().into(), 2),
             (b'T', at.hour().into(), 2),
@@ -315,7 +336,6 @@ impl<'a> Line<'a> {
 
     fn address(&mut self, name: &str, value: IpAddr) {
         self.name(name);
-        self.out.push(b'"');
         match value {
             IpAddr::V4(v4) => {
                 for (at, octet) in v4.octets().into_iter().enumerate() {
@@ -342,7 +362,6 @@ impl<'a> Line<'a> {
     /// Text of anyone's: cut to `max` bytes and escaped.
     fn text(&mut self, name: &str, value: &[u8], max: usize) {
         self.name(name);
-        self.out.push(b'"');
         escape(cut(value, max), self.out);
         self.out.push(b'"');
     }
@@ -352,8 +371,9 @@ impl<'a> Line<'a> {
         let start = self.out.len();
         for (flag, code) in FLAGS {
             if flags.contains(flag) {
-                let before = if self.out.len() == start { b'"' } else { b',' };
-                self.out.push(before);
+                if self.out.len() > start {
+                    self.out.push(b',');
+                }
                 self.out.extend_from_slice(code.as_bytes());
             }
         }

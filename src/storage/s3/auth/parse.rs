@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keys::signing::SigningKey;
 use crate::message::date::{self, BasicDate};
 use crate::message::escape::{self, Plus};
+use crate::message::text;
 use crate::storage::s3::{Arrival, names};
 
 /// Longest list of signed headers that is looked at.
@@ -60,10 +61,7 @@ enum Mode {
 
 impl<'a> Claim<'a> {
     pub(super) fn parse(arrival: &Arrival<'a>) -> Result<Self> {
-        let query = arrival
-            .target
-            .split_once('?')
-            .map_or("", |(_, query)| query);
+        let query = text::split_once(arrival.target, b'?').map_or("", |(_, query)| query);
         let presigned = Presigned::parse(query)?;
         let header = one(arrival.headers, &AUTHORIZATION)?;
         let claim = match (header, presigned) {
@@ -89,16 +87,14 @@ impl<'a> Claim<'a> {
     }
 
     fn from_header(arrival: &Arrival<'a>, header: &'a HeaderValue) -> Result<Self> {
-        let header = header.to_str().map_err(|_| malformed("Authorization"))?;
-        let (scheme, rest) = header.split_once(' ').unwrap_or((header, ""));
+        let header = ascii(header).ok_or_else(|| malformed("Authorization"))?;
+        let (scheme, rest) = text::split_once(header, b' ').unwrap_or((header, ""));
         if scheme != ALGORITHM {
             return Err(unsupported_scheme(scheme));
         }
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for part in rest.split(',') {
-            let (name, value) = part
-                .trim_ascii()
-                .split_once('=')
+        for part in text::split(rest, b',') {
+            let (name, value) = text::split_once(part.trim_ascii(), b'=')
                 .ok_or_else(|| malformed("Authorization"))?;
             let place = match name {
                 "Credential" => &mut credential,
@@ -122,7 +118,7 @@ impl<'a> Claim<'a> {
                 "Missing required header for this request: x-amz-content-sha256",
             )
         })?;
-        let content_sha256 = content_sha256.to_str().map_err(|_| bad_content_sha256())?;
+        let content_sha256 = ascii(content_sha256).ok_or_else(bad_content_sha256)?;
         Ok(Self {
             credential: parse_credential(Cow::Borrowed(credential), date, "Credential")?,
             date,
@@ -163,7 +159,7 @@ impl<'a> Claim<'a> {
         let declared = match presigned.content_sha256 {
             Some(declared) => declared,
             None => match one(arrival.headers, &X_AMZ_CONTENT_SHA256)? {
-                Some(header) => Cow::Borrowed(header.to_str().map_err(|_| bad_content_sha256())?),
+                Some(header) => Cow::Borrowed(ascii(header).ok_or_else(bad_content_sha256)?),
                 None => Cow::Borrowed(UNSIGNED_PAYLOAD),
             },
         };
@@ -336,7 +332,7 @@ fn request_date(headers: &HeaderMap) -> Result<(BasicDate, Timestamp)> {
         )
     };
     if let Some(value) = one(headers, &X_AMZ_DATE)? {
-        let text = value.to_str().map_err(|_| bad())?;
+        let text = ascii(value).ok_or_else(bad)?;
         return BasicDate::parse(text).ok_or_else(bad);
     }
     let value = one(headers, &DATE)?.ok_or_else(bad)?;
@@ -375,17 +371,25 @@ fn check_signed_headers(list: &str, headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
+/// A value as text, if it is ASCII.
+fn ascii(value: &HeaderValue) -> Option<&str> {
+    // Many bytes at a time, which `to_str` does not.
+    let text = std::str::from_utf8(value.as_bytes()).ok()?;
+    text.is_ascii().then_some(text)
+}
+
 /// The one value of a header.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
+    let Some(first) = headers.get(name) else {
+        return Ok(None);
+    };
+    if headers.get_all(name).iter().nth(1).is_some() {
         return Err(
             Error::new(Kind::InvalidArgument, "A header is given twice.")
                 .with_param(name.as_str().to_owned()),
         );
     }
-    Ok(first)
+    Ok(Some(first))
 }
 
 fn unsigned_header(name: &str) -> Error {

@@ -11,9 +11,13 @@ use super::{ALGORITHM, SCRATCH, SERVICE, canonical, sign_request};
 use crate::error::{Error, Result};
 use crate::keys::signing::{Scope, SigningKey};
 use crate::message::date::BasicDate;
+use crate::message::text;
 use crate::policy::route::S3Account;
 use crate::storage::s3::names;
-use crate::storage::s3::upstream::UpstreamHead;
+use crate::storage::s3::upstream::{NO_PAYLOAD, UpstreamHead};
+
+/// [`NO_PAYLOAD`] as it is written.
+const HEX_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// The payload of a request of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,7 @@ pub fn sign(
         PayloadHash::UnsignedTrailer => {
             HeaderValue::from_static("STREAMING-UNSIGNED-PAYLOAD-TRAILER")
         }
+        NO_PAYLOAD => HeaderValue::from_static(HEX_OF_NOTHING),
         PayloadHash::Sha256(hash) => {
             HeaderValue::from_bytes(&canonical::hex(&hash)).map_err(Error::internal)?
         }
@@ -88,7 +93,7 @@ fn authorization(
 
     let request = &mut scratch.request;
     request.clear();
-    let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+    let (path, query) = text::split_once(&head.target, b'?').unwrap_or((&head.target, ""));
     canonical::start(request, head.method.as_str(), path)?;
     canonical::query(request, &mut scratch.pairs, query, None)?;
     for values in signed.chunk_by(|(left, _), (right, _)| left == right) {
@@ -126,21 +131,22 @@ fn authorization(
 
     let signature = canonical::hex(&sign_request(scratch, date, key));
     let list = &scratch.request[list_from..list_to];
-    let mut out = Vec::with_capacity(160 + account.access_key_id.len() + list.len());
-    let scope = key.scope();
-    for part in [
-        ALGORITHM,
-        " Credential=",
-        &account.access_key_id,
-        "/",
-        scope,
-        ", SignedHeaders=",
-    ] {
-        out.extend_from_slice(part.as_bytes());
+    let parts = [
+        ALGORITHM.as_bytes(),
+        b" Credential=",
+        account.access_key_id.as_bytes(),
+        b"/",
+        key.scope().as_bytes(),
+        b", SignedHeaders=",
+        list,
+        b", Signature=",
+        &signature,
+    ];
+    // Exactly: bytes with room behind them would be shared by another allocation.
+    let mut out = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        out.extend_from_slice(part);
     }
-    out.extend_from_slice(list);
-    out.extend_from_slice(b", Signature=");
-    out.extend_from_slice(&signature);
     let mut value =
         HeaderValue::from_maybe_shared(bytes::Bytes::from(out)).map_err(Error::internal)?;
     value.set_sensitive(true);

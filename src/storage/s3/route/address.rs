@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{CopySource, Style, invalid};
 use crate::error::{Error, Kind, Result};
 use crate::message::escape::{self, Plus};
+use crate::message::text;
 use crate::protocol::{Front, Protocol};
 use crate::storage::s3::{Arrival, names};
 
@@ -34,7 +35,7 @@ pub(super) fn address(arrival: &Arrival<'_>, path: &str) -> Result<Address> {
             style: Style::Path,
         });
     }
-    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+    let (bucket, key) = text::split_once(path, b'/').unwrap_or((path, ""));
     Ok(Address {
         bucket: Some(decode_text(bucket.as_bytes(), Plus::Literal)?.into()),
         key: decode_key(key)?,
