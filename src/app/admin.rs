@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::BUILD;
 use crate::admin::{AdminState, Callbacks};
@@ -13,7 +14,6 @@ use crate::config::snapshot::Snapshot;
 use crate::config::store::KeyStore;
 use crate::error::Error;
 use crate::keys::Family;
-use crate::policy::route::Repository;
 use crate::proxy::clock;
 use crate::proxy::drain;
 use crate::proxy::engine::Engine;
@@ -66,19 +66,16 @@ fn render(engine: &Engine) -> String {
         ObjectKind::Key,
         snapshot.s3_keys.len() + snapshot.ai_keys.len(),
     );
-    for repository in &snapshot.repositories {
-        count_keys(&snapshot, repository);
-    }
+    count_keys(&snapshot);
     engine.metrics.render()
 }
 
-/// Counts a repository's keys by whether they work now.
-fn count_keys(snapshot: &Snapshot, repository: &Repository) {
+/// Counts the keys of each repository by whether they work now.
+fn count_keys(snapshot: &Snapshot) {
     let now = clock::now();
     let all = snapshot.s3_keys.values().chain(snapshot.ai_keys.values());
-    let of_repository = all.filter(|entry| entry.repository.id == repository.id);
-    let mut counts: HashMap<(KeyFamily, KeyState), usize> = HashMap::new();
-    for entry in of_repository {
+    let mut counts: HashMap<(Uuid, KeyFamily, KeyState), usize> = HashMap::new();
+    for entry in all {
         let key = &entry.key;
         let family = match key.family {
             Family::Storage => KeyFamily::Storage,
@@ -91,12 +88,18 @@ fn count_keys(snapshot: &Snapshot, repository: &Repository) {
         } else {
             KeyState::Active
         };
-        *counts.entry((family, state)).or_default() += 1;
+        *counts
+            .entry((entry.repository.id, family, state))
+            .or_default() += 1;
     }
-    for family in [KeyFamily::Storage, KeyFamily::Ai] {
-        for state in [KeyState::Active, KeyState::Expired, KeyState::Disabled] {
-            let count = counts.get(&(family, state)).copied().unwrap_or_default();
-            repository.meters.set_keys(family, state, count);
+    for repository in &snapshot.repositories {
+        for family in [KeyFamily::Storage, KeyFamily::Ai] {
+            for state in [KeyState::Active, KeyState::Expired, KeyState::Disabled] {
+                let count = counts.get(&(repository.id, family, state));
+                repository
+                    .meters
+                    .set_keys(family, state, count.copied().unwrap_or_default());
+            }
         }
     }
 }

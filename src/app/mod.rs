@@ -6,6 +6,7 @@
 mod admin;
 pub mod command;
 mod drain;
+mod last_used;
 mod listeners;
 mod observer;
 mod signals;
@@ -107,6 +108,9 @@ pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), St
     observer.applied(&snapshot);
     live.observe(observer);
     let watch = Arc::new(watch(&live)?);
+    let last_used = last_used::Keeper::start(&live).map_err(|error| {
+        Error::internal("cannot start keeping the last use of keys").with_source(error)
+    })?;
     let admin = admin::state(&engine, &live);
     if engine.admin.set(admin).is_err() {
         return Err(Error::internal("the admin API was composed twice").into());
@@ -116,6 +120,7 @@ pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), St
     runtime.block_on(run(&engine, &watch, bound, on_ready))?;
     // What still runs is past its deadline.
     runtime.shutdown_background();
+    drop(last_used);
     engine.log.close();
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod compile;
 pub mod diagnostic;
 mod git;
 mod last_good;
+pub mod last_used;
 pub mod live;
 mod mask;
 pub mod model;

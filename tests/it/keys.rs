@@ -100,6 +100,26 @@ async fn a_key_of_the_admin_api_works_at_once_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn the_last_use_of_a_key_is_known_after_a_restart() {
+    let (_origin, mut server) = start().await;
+    let keys = format!("/repo/{REPOSITORY_ID}/apikey");
+    let last_used = async |server: &Server| {
+        let listed = server.admin("GET", &keys, "").await;
+        let listed: Value = serde_json::from_slice(&listed.body).unwrap();
+        listed["keys"][0]["lastUsedAt"].clone()
+    };
+    assert_eq!(last_used(&server).await, Value::Null);
+    assert_eq!(server.get("k").await.status, 200);
+    let before = last_used(&server).await;
+    assert!(before.is_string());
+    let pid = server.pid();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(server.ended().await, None);
+    server.restart("").await;
+    assert_eq!(last_used(&server).await, before);
+}
+
+#[tokio::test]
 async fn a_key_of_the_command_line_reaches_a_running_server() {
     let (_origin, server) = start().await;
     let output = server.run(&[

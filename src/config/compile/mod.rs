@@ -10,7 +10,7 @@ mod route;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use toml::Spanned;
@@ -288,14 +288,20 @@ impl Cx<'_> {
         })?;
         let key = Arc::new(key_of(written, material));
         let key = match before {
+            // Sealed again under another master, it is the key that it was.
             Some(before)
                 if before.repository == repository
-                    && before.written == *written
+                    && is_same_but_sealing(&before.written, written)
                     && before.key.material == key.material =>
             {
                 Arc::clone(&before.key)
             }
-            Some(_) | None => key,
+            Some(before) => {
+                let used = before.key.last_used.load(Ordering::Relaxed);
+                key.last_used.store(used, Ordering::Relaxed);
+                key
+            }
+            None => key,
         };
         Some(KeptKey {
             written: Arc::clone(written),
@@ -320,6 +326,12 @@ impl Cx<'_> {
             }
         }
     }
+}
+
+fn is_same_but_sealing(a: &model::Key, b: &model::Key) -> bool {
+    let mut like_b = a.clone();
+    like_b.secret.clone_from(&b.secret);
+    like_b == *b
 }
 
 fn key_of(written: &model::Key, material: Material) -> Key {
