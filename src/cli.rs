@@ -5,8 +5,10 @@
 //! on stdin and never as arguments, which other users of the machine can read.
 
 mod admin_token;
+mod audit;
 mod keys;
 mod seal;
+mod secrets;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -97,6 +99,47 @@ enum Command {
     /// Make tokens for the admin API.
     #[command(subcommand)]
     AdminToken(AdminTokenCommand),
+    /// Change the master key.
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
+    /// Look into the log of what was changed.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretsCommand {
+    /// Seal every sealed secret again, under another master key.
+    ///
+    /// To change the master key: add the new one to [[secrets.master]] as the first and let the servers load it, run
+    /// this, then take the old one out. Servers go on without a break. A run that was interrupted is run again: it
+    /// goes on where it stopped. What cannot be sealed again is listed with its place, and the exit code is 1.
+    Rotate {
+        #[command(flatten)]
+        config: ConfigDir,
+        /// The id of the master key to seal under.
+        #[arg(long, value_name = "ID")]
+        to: String,
+        /// Only list the files that would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check that no line of the audit log was changed, removed, added or moved.
+    ///
+    /// Prints the number and the hash of the last line: kept elsewhere, they prove later that the log up to there is
+    /// the one of today. Names the first line that does not fit, with exit code 1. Files that rotation has renamed
+    /// (audit.log.1) are checked as parts of the log.
+    Verify {
+        #[command(flatten)]
+        config: ConfigDir,
+        /// Check this file alone, in the place of the log of the config's state directory.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -316,6 +359,14 @@ fn execute(
         }
         Command::AdminToken(AdminTokenCommand::Create { config, name, role }) => {
             admin_token::create(&config.dir, &name, role, now, streams)?;
+        }
+        Command::Secrets(SecretsCommand::Rotate {
+            config,
+            to,
+            dry_run,
+        }) => secrets::rotate(&config.dir, &to, dry_run, now, streams)?,
+        Command::Audit(AuditCommand::Verify { config, file }) => {
+            audit::verify(&config.dir, file, now, streams)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@
 //! Every answer is JSON, errors included, because the clients of this API read nothing else.
 
 mod answer;
+mod events;
 mod gate;
 mod keys;
 mod process;
@@ -170,6 +171,7 @@ fn dispatch(endpoint: Endpoint, call: &Call<'_>) -> Result<AdminResponse, Failur
         Endpoint::ListKeys(family) => keys::list(call, family),
         Endpoint::UpdateKey(family) => keys::update(call, family),
         Endpoint::DeleteKey(family) => keys::delete(call, family),
+        Endpoint::Events => events::list(call),
         Endpoint::NotBuilt => Err(Failure::new(
             Code::NotImplemented,
             "this endpoint is not part of this version",
@@ -193,6 +195,7 @@ fn public_endpoint(found: &Found<'_>, metrics_public: bool) -> Option<Endpoint> 
         | Endpoint::ListKeys(_)
         | Endpoint::UpdateKey(_)
         | Endpoint::DeleteKey(_)
+        | Endpoint::Events
         | Endpoint::NotBuilt => None,
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn answer_public(
         | Endpoint::ListKeys(_)
         | Endpoint::UpdateKey(_)
         | Endpoint::DeleteKey(_)
+        | Endpoint::Events
         | Endpoint::NotBuilt => Err(Failure::new(Code::NotFound, "there is no such path")),
     }
 }

@@ -27,6 +27,8 @@ pub(super) enum Endpoint {
     ListKeys(Family),
     UpdateKey(Family),
     DeleteKey(Family),
+    /// What was changed.
+    Events,
     /// Ours, in a later version.
     NotBuilt,
 }
@@ -49,6 +51,7 @@ impl Endpoint {
             | Self::Config
             | Self::Repositories
             | Self::ListKeys(_)
+            | Self::Events
             | Self::NotBuilt => Need::View,
             Self::Reload | Self::CreateKey(_) | Self::UpdateKey(_) | Self::DeleteKey(_) => {
                 Need::Operate
@@ -88,6 +91,7 @@ pub(super) fn label(path: &str) -> AdminRoute {
         ["-", "reload"] => AdminRoute::Reload,
         ["-", "config"] => AdminRoute::Config,
         ["repo"] => AdminRoute::Repositories,
+        ["systemevent"] => AdminRoute::Events,
         ["repo", _, "apikey"] => AdminRoute::ApiKeys,
         ["repo", _, "apikey", _] => AdminRoute::ApiKey,
         ["repo", _, "ai", "apikey"] => AdminRoute::AiApiKeys,
@@ -163,8 +167,8 @@ fn allow(methods: &[(&str, Endpoint)]) -> HeaderValue {
 type Row = (&'static str, &'static [(&'static str, Endpoint)]);
 
 use Endpoint::{
-    Config, CreateKey, DeleteKey, Health, ListKeys, Metrics, NotBuilt, Ready, Reload, Repositories,
-    Status, UpdateKey,
+    Config, CreateKey, DeleteKey, Events, Health, ListKeys, Metrics, NotBuilt, Ready, Reload,
+    Repositories, Status, UpdateKey,
 };
 use Family::{Ai, Storage};
 
@@ -227,7 +231,7 @@ const ROUTES: &[Row] = &[
     ("v2/stats/ai", &[("GET", NotBuilt)]),
     ("v2/stats/ai/breakdown/*", &[("GET", NotBuilt)]),
     ("node", &[("GET", NotBuilt)]),
-    ("systemevent", &[("POST", NotBuilt)]),
+    ("systemevent", &[("POST", Events)]),
     (
         "systemevent/read",
         &[("POST", NotBuilt), ("DELETE", NotBuilt)],

@@ -1,5 +1,7 @@
 //! Requests over [`handle`], as data.
 
+mod events;
+
 use http::header::{HOST, HeaderName};
 use serde_json::{Value, json};
 

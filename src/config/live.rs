@@ -34,7 +34,7 @@ use super::snapshot::{Listen, ProcessSettings, Snapshot};
 use super::source::{Loader, Watched};
 use crate::keys::seal::MasterRing;
 use crate::telemetry::metrics::Metrics;
-pub use offline::{check_dir, check_dir_with, masters, revoke_in};
+pub use offline::{check_dir, check_dir_with, masters, revoke_in, state_dir_of};
 use offline::{credentials, state_dir};
 pub(super) use writer::Patience;
 use writer::build;

@@ -14,6 +14,8 @@ mod edit;
 mod find;
 mod make;
 mod request;
+mod reseal;
+mod rotate;
 mod rules;
 mod step;
 
@@ -37,6 +39,7 @@ use crate::telemetry::audit::{Audit, Outcome, Record};
 use edit::EditError;
 use find::Found;
 pub use request::{Caller, KeyRef, NewKey, NewKind, NewToken, Patch, RepositoryRef};
+pub use rotate::Rotation;
 pub use rules::{LIST_ENTRIES_MAX, NAME_CHARS_MAX, access_word, ai_type_word, etag, last_used_at};
 use step::{Step, reached};
 
@@ -259,7 +262,7 @@ impl KeyStore {
         reached(Step::Matched);
         let found = self.locate(&entry.key.repository, entry.key.id)?;
         let found = found.ok_or(StoreError::KeyNotFound)?;
-        let target = self.writable(&found)?;
+        let target = self.noted(self.writable(&found))?;
         let access = patch.access.map(access_word);
         let fields = edit::Change {
             name: patch.name.as_deref(),
@@ -305,7 +308,11 @@ impl KeyStore {
         reached(Step::Loaded);
         let doomed = known?;
         reached(Step::Matched);
-        let file = doomed.found.as_ref().map(|(found, _)| &found.place.file);
+        let file = doomed
+            .found
+            .as_ref()
+            .ok()
+            .map(|(found, _)| &found.place.file);
         let record = Record {
             event: "apikey.deleted",
             before: doomed.before,
@@ -325,8 +332,8 @@ impl KeyStore {
         }
         reached(Step::Revoked);
         let erased = match &doomed.found {
-            Some(place) => self.erase(&mut held, place, which.id, caller.now),
-            None => Err("its entry was not found in any file".to_owned()),
+            Ok(place) => self.erase(&mut held, place, which.id, caller.now),
+            Err(why) => Err(why.clone()),
         };
         match erased {
             Ok(()) => {
@@ -351,7 +358,7 @@ impl KeyStore {
                     family: entry.key.family,
                     repository: Some(entry.repository.id),
                     before: Some(rules::whitelisted(&entry.key)),
-                    found: None,
+                    found: Doomed::nowhere(),
                 };
                 (doomed, entry.key.repository.to_string())
             }
@@ -364,8 +371,12 @@ impl KeyStore {
             },
         };
         if let Some(found) = self.locate(&repository, which.id)? {
-            let target = self.writable(&found)?;
-            doomed.found = Some((found, target));
+            doomed.found = match self.noted(self.writable(&found)) {
+                Ok(target) => Ok((found, target)),
+                // Where it is kept, it is to be deleted too.
+                Err(error @ StoreError::ReadOnly(_)) => return Err(error),
+                Err(error) => Err(error.to_string()),
+            };
         }
         Ok(doomed)
     }
@@ -378,7 +389,7 @@ impl KeyStore {
             family: Family::Storage,
             repository: None,
             before: None,
-            found: None,
+            found: Doomed::nowhere(),
         })
     }
 
@@ -610,8 +621,14 @@ struct Doomed {
     repository: Option<Uuid>,
     /// What is known of it.
     before: Option<serde_json::Value>,
-    /// Where it is written, and the file to replace.
-    found: Option<(Found, PathBuf)>,
+    /// Where it is written, and the file to replace; or why that cannot be done.
+    found: Result<(Found, PathBuf), String>,
+}
+
+impl Doomed {
+    fn nowhere<T>() -> Result<T, String> {
+        Err("its entry was not found in any file".to_owned())
+    }
 }
 
 struct Change<'a> {

@@ -129,35 +129,43 @@ impl MasterRing {
         nonce: [u8; NONCE_BYTES],
     ) -> Result<String, SealError> {
         let master = self.0.first().ok_or(SealError::NoMaster)?;
-        let sealed_bytes = NONCE_BYTES + plaintext.len() + TAG_BYTES;
-        if sealed_bytes.div_ceil(3) * 4 + PREFIX.len() + master.id.len() + 1 > SEALED_CHARS_MAX {
-            return Err(SealError::TooLong);
-        }
-        let payload = Payload {
-            msg: plaintext,
-            aad: &aad.bytes(),
-        };
-        let ciphertext = cipher(master)
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| SealError::TooLong)?;
-        let mut bytes = Vec::with_capacity(sealed_bytes);
-        bytes.extend_from_slice(&nonce);
-        bytes.extend_from_slice(&ciphertext);
-        Ok(format!(
-            "{PREFIX}{}:{}",
-            master.id,
-            URL_SAFE_NO_PAD.encode(bytes)
-        ))
+        seal(master, aad, plaintext, nonce)
+    }
+
+    /// Seals under the master of this id, for rotation. `nonce` must be fresh random bytes.
+    pub fn seal_under(
+        &self,
+        id: &str,
+        aad: Aad<'_>,
+        plaintext: &[u8],
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<String, SealError> {
+        seal(self.master(id)?, aad, plaintext, nonce)
+    }
+
+    /// The id of the master that seals what is new.
+    pub fn sealing_id(&self) -> Option<&str> {
+        self.0.first().map(|master| &*master.id)
+    }
+
+    pub fn has(&self, id: &str) -> bool {
+        self.master(id).is_ok()
+    }
+
+    /// The id of the master that a text was sealed under.
+    pub fn id_of(text: &str) -> Result<&str, SealError> {
+        split(text).map(|(id, _)| id)
+    }
+
+    fn master(&self, id: &str) -> Result<&Master, SealError> {
+        let master = self.0.iter().find(|master| *master.id == *id);
+        master.ok_or(SealError::UnknownMaster)
     }
 
     /// Opens a sealed text that belongs to `aad`.
     pub fn open(&self, aad: Aad<'_>, text: &str) -> Result<Secret, SealError> {
         let (id, body) = split(text)?;
-        let master = self
-            .0
-            .iter()
-            .find(|master| *master.id == *id)
-            .ok_or(SealError::UnknownMaster)?;
+        let master = self.master(id)?;
         let bytes = URL_SAFE_NO_PAD
             .decode(body)
             .map_err(|_| SealError::Malformed)?;
@@ -194,6 +202,33 @@ impl fmt::Debug for MasterRing {
             .entries(self.0.iter().map(|master| &master.id))
             .finish()
     }
+}
+
+fn seal(
+    master: &Master,
+    aad: Aad<'_>,
+    plaintext: &[u8],
+    nonce: [u8; NONCE_BYTES],
+) -> Result<String, SealError> {
+    let sealed_bytes = NONCE_BYTES + plaintext.len() + TAG_BYTES;
+    if sealed_bytes.div_ceil(3) * 4 + PREFIX.len() + master.id.len() + 1 > SEALED_CHARS_MAX {
+        return Err(SealError::TooLong);
+    }
+    let payload = Payload {
+        msg: plaintext,
+        aad: &aad.bytes(),
+    };
+    let ciphertext = cipher(master)
+        .encrypt(&XNonce::from(nonce), payload)
+        .map_err(|_| SealError::TooLong)?;
+    let mut bytes = Vec::with_capacity(sealed_bytes);
+    bytes.extend_from_slice(&nonce);
+    bytes.extend_from_slice(&ciphertext);
+    Ok(format!(
+        "{PREFIX}{}:{}",
+        master.id,
+        URL_SAFE_NO_PAD.encode(bytes)
+    ))
 }
 
 /// The master's id and the base64 of a sealed text.

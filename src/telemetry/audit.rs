@@ -1,15 +1,25 @@
 //! The audit log: who changed what, as JSON lines in `state_dir/audit.log`.
 //!
 //! Several processes write it (the server, and the command line beside it), so a line is written under the
-//! file's own lock, and its number and the hash of the line before it are read from the file, not remembered.
-//! Each line is synced before [`Audit::write`] returns: a change is written as intended before it is made and
-//! closed with its outcome after, so a crash between the two leaves a trace. The file is opened anew each
-//! time; whoever rotates it may rename it at any time.
+//! lock, and its number and the hash of the line before it are read from the file, not remembered. Each line is
+//! synced before [`Audit::write`] returns: a change is written as intended before it is made and closed with its
+//! outcome after, so a crash between the two leaves a trace. The file is opened anew each time; whoever rotates it
+//! may rename it at any time.
+//!
+//! The lines are a chain: each holds the number and the SHA-256 of the one before. `audit.head` beside the log holds
+//! those of the newest, so that numbers go on in the next file after a rotation, and that lines cut off at the end
+//! are missed: [`verify`] finds both. Whoever can write both files can make a new chain of his own; keep the number
+//! and hash that `aqueduct audit verify` prints elsewhere to have proof against that.
 //!
 //! Never a secret: `before` and `after` hold what the caller listed field by field.
 
+mod chain;
+pub mod events;
+mod files;
+pub mod verify;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,13 +28,15 @@ use prometheus::IntCounter;
 use rustix::fs::{FlockOperation, Gid, Uid, fchown, flock};
 use serde::Serialize;
 use serde_json::Value;
+#[cfg(test)]
 use sha2::{Digest, Sha256};
+
+#[cfg(test)]
+use chain::hex;
+use chain::{Head, Last};
 
 /// The log's name in the state directory.
 pub const FILE_NAME: &str = "audit.log";
-
-/// Longest line. Stops a request from making the log's end unreadable; texts in it are cut long before.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Characters of a text that a client chose (user agent, request id).
 const TEXT_CHARS_MAX: usize = 256;
@@ -130,6 +142,11 @@ impl Audit {
         &self.path
     }
 
+    /// The files of the log that are there, oldest first: those that were renamed by rotation, then the log.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        files::of(&self.path)
+    }
+
     /// Appends one line and syncs it. `intended` is the number of the line that announced this change.
     /// Returns this line's number.
     pub fn write(
@@ -155,9 +172,13 @@ impl Audit {
         outcome: Outcome<'_>,
         intended: Option<u64>,
     ) -> io::Result<u64> {
-        let mut file = self.open()?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        let tail = Tail::read(&mut file)?;
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        // The lock is on the head, which nobody rotates: all writers have the same.
+        let head_file = open(&dir.join(chain::HEAD_NAME), false)?;
+        flock(&head_file, FlockOperation::LockExclusive)?;
+        let mut file = open(&self.path, true)?;
+        let head = Head::read(&head_file)?;
+        let tail = Last::read(&mut file)?.after(head.as_ref());
         let (outcome, reason) = match outcome {
             Outcome::Intended => ("intended", None),
             Outcome::Ok => ("ok", None),
@@ -195,93 +216,47 @@ impl Audit {
         // One write call: with O_APPEND a reader never sees half a line but after a crash.
         file.write_all(&bytes)?;
         file.sync_data()?;
+        let start = usize::from(tail.torn);
+        let written = &bytes[start..bytes.len() - 1];
+        // Not synced: a head that is behind its log is one that says less, not one that is wrong.
+        if let Err(error) = Head::of(seq, written).write(&head_file) {
+            tracing::warn!(%error, "the head of the audit log cannot be written");
+        }
         Ok(seq)
     }
 }
 
-impl Audit {
-    fn open(&self) -> io::Result<File> {
-        let open = || {
-            OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(&self.path)
-        };
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        let file = match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-                open()?
-            }
-            opened => opened?,
-        };
-        // What root's command line makes first, the service must be able to write after.
-        let (own, dir) = (file.metadata()?, fs::metadata(dir)?);
-        if own.len() == 0 && own.uid() != dir.uid() && rustix::process::geteuid().is_root() {
-            let (owner, group) = (Uid::from_raw(dir.uid()), Gid::from_raw(dir.gid()));
-            fchown(&file, Some(owner), Some(group))?;
+/// Opens a file of the log, making it, and its directory, where they are not.
+fn open(path: &Path, append: bool) -> io::Result<File> {
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .append(append)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+    };
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            open()?
         }
-        Ok(file)
+        opened => opened?,
+    };
+    // What root's command line makes first, the service must be able to write after.
+    let (own, dir) = (file.metadata()?, fs::metadata(dir)?);
+    if own.len() == 0 && own.uid() != dir.uid() && rustix::process::geteuid().is_root() {
+        let (owner, group) = (Uid::from_raw(dir.uid()), Gid::from_raw(dir.gid()));
+        fchown(&file, Some(owner), Some(group))?;
     }
-}
-
-/// What the end of the log says.
-#[derive(Debug, Default)]
-struct Tail {
-    seq: u64,
-    /// SHA-256, hex, of the last whole line without its newline.
-    hash: Option<String>,
-    /// A crash left half a line.
-    torn: bool,
-}
-
-impl Tail {
-    fn read(file: &mut File) -> io::Result<Self> {
-        let end = file.seek(SeekFrom::End(0))?;
-        let start = end.saturating_sub(2 * LINE_BYTES_MAX);
-        file.seek(SeekFrom::Start(start))?;
-        let mut bytes = Vec::new();
-        file.take(end - start).read_to_end(&mut bytes)?;
-        let torn = bytes.last().is_some_and(|last| *last != b'\n');
-        let whole = memchr::memrchr(b'\n', &bytes).map_or(&[][..], |at| &bytes[..at]);
-        // A torn line that a later write closed is no JSON: the last one that is gives the number.
-        for line in whole.rsplit(|byte| *byte == b'\n') {
-            if let Some(seq) = seq_of(line) {
-                return Ok(Self {
-                    seq,
-                    hash: Some(hex(&Sha256::digest(line))),
-                    torn,
-                });
-            }
-        }
-        Ok(Self {
-            torn,
-            ..Self::default()
-        })
-    }
-}
-
-fn seq_of(line: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Value>(line)
-        .ok()?
-        .get("seq")?
-        .as_u64()
+    Ok(file)
 }
 
 fn cut(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -356,6 +331,24 @@ mod tests {
             assert_eq!(seq, expected);
         }
         assert_eq!(lines(&audit).len(), 3);
+    }
+
+    #[test]
+    fn a_line_that_lacks_only_its_end_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::new(dir.path());
+        let now = Timestamp::UNIX_EPOCH;
+        let write = || {
+            audit
+                .write(now, &actor(), &record(), Outcome::Ok, None)
+                .unwrap()
+        };
+        write();
+        let text = std::fs::read_to_string(audit.path()).unwrap();
+        std::fs::write(audit.path(), text.trim_end()).unwrap();
+        assert_eq!(write(), 2);
+        assert_eq!(lines(&audit).len(), 2);
+        assert!(verify::verify(&audit.files().unwrap()).is_ok());
     }
 
     #[test]

@@ -352,6 +352,7 @@ label! {
         ApiKey => "/repo/{repoId}/apikey/{id}",
         AiApiKeys => "/repo/{repoId}/ai/apikey",
         AiApiKey => "/repo/{repoId}/ai/apikey/{id}",
+        Events => "/systemevent",
         Health => "/healthz",
         Ready => "/readyz",
         Metrics => "/metrics",

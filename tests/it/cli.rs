@@ -40,6 +40,8 @@ fn every_command_prints_its_help() {
         "key list",
         "key revoke",
         "admin-token create",
+        "secrets rotate",
+        "audit verify",
     ] {
         let mut arguments: Vec<&str> = command.split(' ').filter(|word| !word.is_empty()).collect();
         arguments.push("--help");

@@ -28,6 +28,8 @@ mod faults;
 #[cfg(test)]
 mod forms;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod keys;
@@ -47,6 +49,8 @@ mod panics;
 mod regressions;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]

@@ -52,6 +52,11 @@ pub fn revoke_in(dir: &Path, id: Uuid, now: Timestamp) -> io::Result<PathBuf> {
     Ok(revoked.path().to_owned())
 }
 
+/// Where a server of this config keeps its state, whatever else is wrong with it.
+pub fn state_dir_of(dir: &Path, now: Timestamp) -> PathBuf {
+    state_dir(&Loader::new(dir, credentials(process_env)).read(now))
+}
+
 /// The master keys of a config directory, whatever else is wrong with it: sealing comes before the config is whole.
 pub fn masters(dir: &Path, now: Timestamp) -> Result<MasterRing, Report> {
     let env = process_env;

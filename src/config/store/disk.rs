@@ -26,10 +26,11 @@ const TEMPORARY_CHARS: usize = 16;
 
 /// Held while the config directory is written; writers of other processes wait. Closing the file frees it.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] Option<File>);
 
 impl Lock {
-    /// Waits for the lock. The lock file may belong to another user: reading is enough to lock.
+    /// Waits for the lock. The lock file may belong to another user: reading is enough to lock. Where there is none
+    /// and we may not make one, we may not write a file either, and nothing needs a lock.
     pub(super) fn take(dir: &Path) -> io::Result<Self> {
         let path = dir.join(LOCK_NAME);
         let made = OpenOptions::new()
@@ -40,11 +41,15 @@ impl Lock {
             .open(&path);
         let file = match made {
             Ok(file) => file,
-            Err(error) if is_refusal(&error) => File::open(&path).map_err(|_| error)?,
+            Err(error) if is_refusal(&error) => match File::open(&path) {
+                Ok(file) => file,
+                Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(Self(None)),
+                Err(_) => return Err(error),
+            },
             Err(error) => return Err(error),
         };
         flock(&file, FlockOperation::LockExclusive)?;
-        Ok(Self(file))
+        Ok(Self(Some(file)))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) const HUMAN_DIRS: [&str; 4] = [
 ];
 
 /// The file that holds what is about the process.
-const ROOT_FILE: &str = "aqueduct.toml";
+pub(super) const ROOT_FILE: &str = "aqueduct.toml";
 
 /// A file that holds a key.
 pub(super) struct Found {
@@ -36,6 +36,22 @@ pub(super) struct Found {
 }
 
 impl Found {
+    pub(super) fn new(
+        path: &Path,
+        place: Located,
+        text: String,
+        body: &str,
+        checksummed: bool,
+    ) -> Self {
+        Self {
+            path: path.to_owned(),
+            place,
+            body: body.to_owned(),
+            text,
+            checksummed,
+        }
+    }
+
     /// The text to write for a changed body.
     pub(super) fn close(&self, body: String) -> String {
         if self.checksummed {
@@ -130,19 +146,25 @@ impl KeyStore {
         }))
     }
 
-    /// The file to replace: inside the config directory, after all links, and ours to write.
+    /// The file to replace: inside the config directory, after all links, and ours to write. What a person keeps may
+    /// be read-only on purpose; that `keys.d` is means that something is wrong.
     pub(super) fn writable(&self, found: &Found) -> Result<PathBuf, StoreError> {
         let read_only = || StoreError::ReadOnly(found.place.clone());
         let target = found.path.canonicalize().map_err(|_| read_only())?;
         let access = rustix::fs::Access::WRITE_OK;
         let parent = target.parent().ok_or_else(read_only)?;
-        let may_write = target.starts_with(&self.root()?)
-            && rustix::fs::access(&target, access).is_ok()
-            && rustix::fs::access(parent, access).is_ok();
-        if !may_write {
+        if !target.starts_with(&self.root()?) {
             return Err(read_only());
         }
-        Ok(target)
+        let may_write =
+            rustix::fs::access(&target, access).and_then(|()| rustix::fs::access(parent, access));
+        match may_write {
+            Ok(()) => Ok(target),
+            Err(errno) if found.checksummed => {
+                Err(degraded("cannot write the key's file")(errno.into()))
+            }
+            Err(_) => Err(read_only()),
+        }
     }
 }
 
@@ -152,7 +174,7 @@ fn is_named(path: &Path, id: Uuid) -> bool {
         .is_some_and(|name| name.ends_with(&format!("--{id}.toml")))
 }
 
-fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

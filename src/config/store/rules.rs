@@ -171,7 +171,7 @@ pub(super) fn written_doomed(
             "repository": name,
             "key": written.key.as_ref().map(toml::Spanned::get_ref),
         })),
-        found: None,
+        found: Doomed::nowhere(),
     })
 }
 

@@ -52,6 +52,66 @@ pub(crate) struct Setup {
     pub(crate) panic_at: &'static str,
     /// The step of an admin write at which the process kills itself, such as `renamed:2` (`config::store`).
     pub(crate) crash_at: &'static str,
+    pub(crate) around: Around,
+}
+
+/// What the process finds around itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Around {
+    #[default]
+    Usual,
+    /// A standard output, where the access log goes, that takes nothing.
+    FullStdout,
+    /// `keys.d` and the state directory are file systems of 1 MiB each, which only the process sees.
+    OwnMounts,
+}
+
+impl Around {
+    /// Whether this machine lets us have it.
+    pub(crate) fn is_possible(self) -> bool {
+        let mut command = match self {
+            Self::Usual | Self::FullStdout => return true,
+            Self::OwnMounts => unshare(),
+        };
+        let tried = command
+            .args(["mount", "-t", "tmpfs", "none", "/mnt"])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    }
+
+    fn command(self, dir: &Path) -> Command {
+        match self {
+            Self::Usual | Self::FullStdout => command(),
+            Self::OwnMounts => {
+                let mount = |name: &str| {
+                    format!(
+                        "mount -t tmpfs -o size=1m none '{}'",
+                        dir.join(name).display()
+                    )
+                };
+                let script = format!(
+                    "{} && {} && exec \"$@\"",
+                    mount("etc/config/keys.d"),
+                    mount("state")
+                );
+                let mut command = unshare();
+                command
+                    .args(["sh", "-c", &script, "sh"])
+                    .arg(env!("CARGO_BIN_EXE_aqueduct"))
+                    .env_remove("RUST_LOG");
+                command
+            }
+        }
+    }
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command
 }
 
 /// Dropping it kills the process and removes its files.
@@ -97,7 +157,7 @@ impl Server {
             ("AQUEDUCT_PANIC_AT", setup.panic_at),
             ("AQUEDUCT_CRASH_AT", setup.crash_at),
         ];
-        let child = spawn(dir.path(), &asked);
+        let child = spawn(dir.path(), &asked, setup.around);
         let mut server = Self {
             s3,
             tls,
@@ -125,7 +185,11 @@ impl Server {
 
     /// Starts the process anew on the same files and addresses, after it ended.
     pub(crate) async fn restart(&mut self, crash_at: &str) {
-        self.child = spawn(self.dir.path(), &[("AQUEDUCT_CRASH_AT", crash_at)]);
+        self.child = spawn(
+            self.dir.path(),
+            &[("AQUEDUCT_CRASH_AT", crash_at)],
+            Around::Usual,
+        );
         self.ready().await;
     }
 
@@ -178,10 +242,22 @@ impl Server {
 
     /// Runs another command of the binary on the same config.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        let mut arguments = arguments.to_vec();
-        let config = self.config("");
-        arguments.extend(["--config", config.to_str().unwrap()]);
-        command().args(arguments).output().unwrap()
+        self.run_until(arguments, "")
+    }
+
+    /// As [`Server::run`], killed at the step of a write that `crash_at` names.
+    pub(crate) fn run_until(&self, arguments: &[&str], crash_at: &str) -> Output {
+        let mut command = command();
+        command.args(arguments).arg("--config").arg(self.config(""));
+        command.env("AQUEDUCT_CRASH_AT", crash_at).output().unwrap()
+    }
+
+    /// A metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let text = self.admin("GET", "/metrics", "").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|rest| rest.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
     pub(crate) async fn admin(&self, method: &str, path: &str, body: &str) -> Response {
@@ -302,19 +378,21 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, environment: &[(&str, &str)]) -> Child {
+fn spawn(dir: &Path, environment: &[(&str, &str)], around: Around) -> Child {
     let log = dir.join("log");
-    let log = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .unwrap();
-    command()
+    let mut options = fs::OpenOptions::new();
+    let log = options.create(true).append(true).open(log).unwrap();
+    let stdout = match around {
+        Around::Usual | Around::OwnMounts => log.try_clone().unwrap(),
+        Around::FullStdout => options.create(false).open("/dev/full").unwrap(),
+    };
+    around
+        .command(dir)
         .args(["serve", "--config"])
         .arg(dir.join("etc/config"))
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
+        .stdout(stdout)
         .stderr(log)
         .spawn()
         .unwrap()

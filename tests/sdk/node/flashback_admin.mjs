@@ -101,6 +101,16 @@ const tests = {
     assert.deepEqual((await request("GET", `repo?repoId=${unknown}`)).repos, []);
   },
 
+  async events_tell_what_was_changed() {
+    const made = await request("POST", `repo/${repoId}/apikey`, { name: "seen", accessType: "READ" });
+    await request("DELETE", `repo/${repoId}/apikey/${made.id}`);
+    const { events, total, skip, take } = await request("POST", "systemevent", { contextId: made.id, skip: 0, take: 20 });
+    assert.deepEqual([total, skip, take], [2, 0, 20]);
+    assert.deepEqual(events.map((event) => [event.context, event.event]), [["apikey", "deleted"], ["apikey", "created"]]);
+    assert.match(events[0].timestamp, time);
+    await refused(400, "INVALID_REQUEST", () => request("POST", "systemevent", { skip: 0, take: 1000 }));
+  },
+
   async every_refusal_is_json() {
     await refused(401, "UNAUTHORIZED", () => request("GET", "repo", undefined, "wrong"));
     await refused(404, "NOT_FOUND", () => request("GET", "nothing"));
