@@ -348,3 +348,70 @@ async fn a_store_that_refuses_is_heard() {
     let url = format!("http://{}/media/k", server.s3);
     assert_eq!(stored.header("location"), Some(url.as_str()));
 }
+
+/// SeaweedFS #9123: fields that no condition covered became headers of the upload.
+#[tokio::test]
+async fn seaweedfs_9123_no_field_counts_that_the_policy_does_not_cover() {
+    let origin = Origin::always(answer::ok(b"")).await;
+    let server = start(&origin).await;
+    for (name, value) in [
+        ("acl", "public-read"),
+        ("content-type", "text/html"),
+        ("x-amz-meta-a", "1"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("tagging", "<Tagging><TagSet/></Tagging>"),
+        ("bucket", "other"),
+    ] {
+        let answer = form(&[("key", "k")], "")
+            .with(name, value)
+            .post(&server)
+            .await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (403, "AccessDenied"),
+            "{name}"
+        );
+    }
+    // A second field of one name: the policy would be held against the one and the upload made with the other.
+    let mut twice = form(&[("key", "k")], "");
+    twice.fields.push(("KEY".into(), "other".into()));
+    assert_eq!(twice.post(&server).await.code(), "InvalidArgument");
+    assert!(origin.requests().is_empty());
+}
+
+/// versitygw eecc1a77: the key of a form was not checked as that of an upload is; nor the name that a file brings.
+#[tokio::test]
+async fn versitygw_eecc1a77_a_forms_key_is_checked_as_any_other() {
+    let origin = Origin::always(answer::ok(b"")).await;
+    let server = start(&origin).await;
+    for key in [
+        "../other/k",
+        "a/../../k",
+        "a/../k",
+        "./k",
+        ".aqueduct/k",
+        "a\0b",
+        "${filename}/../../k",
+    ] {
+        let answer = form(&[("key", key)], "").post(&server).await;
+        assert!(matches!(answer.status, 400 | 403), "{key}: {answer:?}");
+    }
+    assert!(origin.requests().is_empty());
+    // Of a file's name only the last part counts, however a browser writes it.
+    for name in ["../../up/f.txt", "C:\\..\\f.txt", "/etc/f.txt"] {
+        let form = form(&[("key", "in/${filename}")], "");
+        let message = String::from_utf8(form.message()).unwrap();
+        let message = message.replace("filename=\"f.txt\"", &format!("filename=\"{name}\""));
+        let head = Form {
+            length: Some(message.len()),
+            ..form
+        }
+        .head(&server, "");
+        let mut client = server.client().await;
+        client.send(head).await;
+        client.send(message).await;
+        assert_eq!(client.response().await.status, 204, "{name}");
+        let target = origin.requests().pop().unwrap().target;
+        assert_eq!(target, format!("/{UPSTREAM_BUCKET}/p/in/f.txt"), "{name}");
+    }
+}
