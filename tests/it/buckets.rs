@@ -3,7 +3,7 @@
 use crate::support::origin::{Origin, Received, Step, answer};
 use crate::support::raw::Response;
 use crate::support::server::{BUCKET, Server, Setup};
-use crate::support::sign::Request;
+use crate::support::sign::{self, Request};
 
 const LENT: &str = "default_resource = \"origin\"\nbucket_prefix = \"own-\"";
 
@@ -112,6 +112,33 @@ async fn created_buckets_are_reached_by_the_clients_names() {
     assert_eq!((gone.status, gone.code().as_str()), (404, "NoSuchBucket"));
     assert!(!gone.text().contains("own-"), "{gone:?}");
     assert_eq!(ask(&server, "DELETE", "/new", &[]).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_policy_names_the_bucket_as_each_side_knows_it() {
+    const HERE: &str = r#"{"Statement":[{"Resource":"arn:aws:s3:::new/*"}]}"#;
+    const THERE: &str = r#"{"Statement":[{"Resource":"arn:aws:s3:::own-new/*"}]}"#;
+    let origin = Origin::start(|request, _| match request.method.as_str() {
+        "GET" => document(THERE),
+        _ => answer::raw("HTTP/1.1 204 No Content\r\n\r\n"),
+    })
+    .await;
+    let server = server(&origin, LENT).await;
+    let mut put = server.request("PUT", "");
+    "/new".clone_into(&mut put.path);
+    put.query = vec![("policy".into(), String::new())];
+    put.payload = sign::sha256(HERE.as_bytes());
+    put.headers
+        .push(("content-length".into(), HERE.len().to_string()));
+    let mut client = server.client().await;
+    client.send(put.head()).await;
+    client.send(HERE).await;
+    assert_eq!(client.response().await.status, 204);
+    let seen = origin.requests().pop().unwrap();
+    assert_eq!(seen.target, "/own-new?policy=");
+    assert_eq!(seen.body, THERE.as_bytes());
+    let read = ask(&server, "GET", "/new", &[("policy", "")]).await;
+    assert_eq!((read.status, read.text().as_str()), (200, HERE));
 }
 
 #[tokio::test]
