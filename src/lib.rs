@@ -29,6 +29,7 @@
 //! proxy::storage   decode -> authenticate -> check use -> limits -> (body, if it names targets) ->
 //!                  authorize every target -> plan
 //! proxy::exchange  one upstream request, signed for each attempt, with the retries that are safe
+//! proxy::form      a browser's form: its fields, its policy, then as any upload
 //! proxy::upload    client -> verification, tail held back -> upstream
 //! proxy::relay     upstream -> client
 //! proxy::record    metrics and log line
