@@ -11,6 +11,7 @@ import os
 import pathlib
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -119,6 +120,8 @@ class Processes:
         self.folder = pathlib.Path(folder)
         self.running = []
         atexit.register(self.stop)
+        # Else a run that is ended from outside leaves its servers behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     def start(self, name, command, port, cpu, seconds=20, **environment):
         """Waits until somebody listens; gives the pid."""
