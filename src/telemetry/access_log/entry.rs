@@ -116,17 +116,25 @@ const FLAGS: [(Flag, &str); 8] = [
     (Flag::Auth, "AU"),
 ];
 
-/// The start of a field whose value needs no quotes. Whole, so that it is written at once.
+/// The start of a field whose value needs no quotes: comma, name and colon, so that they are written at once.
+#[derive(Clone, Copy)]
+struct Field(&'static str);
+
+/// The start of a field whose value is in quotes, the first of them included.
+#[derive(Clone, Copy)]
+struct Quoted(&'static str);
+
+/// A [`Field`] by its name.
 macro_rules! field {
     ($name:literal) => {
-        concat!(",\"", $name, "\":")
+        Field(concat!(",\"", $name, "\":"))
     };
 }
 
-/// The start of a field whose value is in quotes, the first of them included.
+/// A [`Quoted`] field by its name.
 macro_rules! quoted {
     ($name:literal) => {
-        concat!(",\"", $name, "\":\"")
+        Quoted(concat!(",\"", $name, "\":\""))
     };
 }
 
@@ -201,9 +209,9 @@ impl Entry<'_> {
             ai.render(&mut line);
         }
         if let Some(copy) = &self.copy {
-            line.optional("source_resource", Some(copy.resource.as_bytes()));
-            line.optional("source_bucket", Some(copy.bucket.as_bytes()));
-            line.number("copied_bytes", copy.bytes);
+            line.optional(quoted!("source_resource"), Some(copy.resource.as_bytes()));
+            line.optional(quoted!("source_bucket"), Some(copy.bucket.as_bytes()));
+            line.number(field!("copied_bytes"), copy.bytes);
         }
         line.end();
     }
@@ -271,24 +279,24 @@ impl<'a> Line<'a> {
         self.out.extend_from_slice(b"}\n");
     }
 
-    fn name(&mut self, name: &str) {
+    fn start(&mut self, name: &str) {
         self.out.extend_from_slice(name.as_bytes());
     }
 
-    fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
+    fn number(&mut self, name: Field, value: u64) {
+        self.start(name.0);
         decimal(self.out, value, 1);
     }
 
-    fn truth(&mut self, name: &str, value: bool) {
-        self.name(name);
+    fn truth(&mut self, name: Field, value: bool) {
+        self.start(name.0);
         self.out
             .extend_from_slice(if value { b"true" } else { b"false" });
     }
 
-    fn milliseconds(&mut self, name: &str, value: Option<Duration>) {
+    fn milliseconds(&mut self, name: Field, value: Option<Duration>) {
         if let Some(value) = value {
-            self.name(name);
+            self.start(name.0);
             let micros = value.subsec_micros();
             let whole = value
                 .as_secs()
@@ -301,13 +309,13 @@ impl<'a> Line<'a> {
     }
 
     /// One of our own words, which need no escape.
-    fn word(&mut self, name: &str, value: &str) {
-        self.name(name);
+    fn word(&mut self, name: Quoted, value: &str) {
+        self.start(name.0);
         self.out.extend_from_slice(value.as_bytes());
         self.out.push(b'"');
     }
 
-    fn id(&mut self, name: &str, value: Uuid) {
+    fn id(&mut self, name: Quoted, value: Uuid) {
         self.word(
             name,
             value.hyphenated().encode_lower(&mut Uuid::encode_buffer()),
@@ -315,8 +323,8 @@ impl<'a> Line<'a> {
     }
 
     /// `YYYY-MM-DDTHH:MM:SS.mmmZ`
-    fn time(&mut self, name: &str, value: Timestamp) {
-        self.name(name);
+    fn time(&mut self, name: Quoted, value: Timestamp) {
+        self.start(name.0);
         let at = TimeZone::UTC.to_datetime(value);
         decimal(self.out, at.year().unsigned_abs().into(), 4);
         let parts = [
@@ -334,8 +342,8 @@ impl<'a> Line<'a> {
         self.out.extend_from_slice(b"Z\"");
     }
 
-    fn address(&mut self, name: &str, value: IpAddr) {
-        self.name(name);
+    fn address(&mut self, name: Quoted, value: IpAddr) {
+        self.start(name.0);
         match value {
             IpAddr::V4(v4) => {
                 for (at, octet) in v4.octets().into_iter().enumerate() {
@@ -353,21 +361,21 @@ impl<'a> Line<'a> {
         self.out.push(b'"');
     }
 
-    fn optional(&mut self, name: &str, value: Option<&[u8]>) {
+    fn optional(&mut self, name: Quoted, value: Option<&[u8]>) {
         if let Some(value) = value {
             self.text(name, value, TEXT_MAX);
         }
     }
 
     /// Text of anyone's: cut to `max` bytes and escaped.
-    fn text(&mut self, name: &str, value: &[u8], max: usize) {
-        self.name(name);
+    fn text(&mut self, name: Quoted, value: &[u8], max: usize) {
+        self.start(name.0);
         escape(cut(value, max), self.out);
         self.out.push(b'"');
     }
 
-    fn flags(&mut self, name: &str, flags: Flags) {
-        self.name(name);
+    fn flags(&mut self, name: Quoted, flags: Flags) {
+        self.start(name.0);
         let start = self.out.len();
         for (flag, code) in FLAGS {
             if flags.contains(flag) {
