@@ -48,7 +48,7 @@ pub async fn run(
     hop: &Hop,
     outgoing: Outgoing<'_>,
 ) -> Result<()> {
-    let location = storage::location(session, arrived);
+    let location = storage::location(session, arrived, &hop.op);
     // The whole request leaves at once: what the client does afterwards changes nothing.
     let committed = AtomicBool::new(true);
     let work = perform(engine, record, hop, &location, outgoing);

@@ -27,7 +27,7 @@ use crate::storage::s3::buckets::LISTING_BYTES_MAX;
 use crate::storage::s3::downstream::{self, ReplyBody, ReplyHeaders};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::form as s3_form;
-use crate::storage::s3::route::{self, RequestBody};
+use crate::storage::s3::route::{self, RequestBody, WholeOp};
 use crate::storage::s3::upstream::{self, UpstreamRequest};
 use crate::storage::s3::{Arrival, wire};
 use crate::telemetry::labels::{Op, Proto};
@@ -303,7 +303,7 @@ pub(super) async fn deliver(
         ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
             let document = relay::collect(&mut answer, idle, bytes_max).await?;
             answer.release(&engine.dialer).await;
-            let location = location(session, arrived);
+            let location = location(session, arrived, &hop.op);
             match wire::translate(&hop.op, &hop.bucket, &location, document.into())? {
                 wire::Outcome::Document(document) => {
                     let own = with_document(reply.status, reply.headers, document);
@@ -491,14 +491,10 @@ pub(super) fn with_document(status: StatusCode, headers: ReplyHeaders, document:
     own
 }
 
-/// `Location` of a completed upload: the URL that the client used.
-pub(super) fn location(session: &ServerSession, arrived: &Arrived) -> String {
-    let scheme = if arrived.secure { "https" } else { "http" };
-    format!(
-        "{scheme}://{}{}",
-        service::host(session).unwrap_or_default(),
-        path(session)
-    )
+/// `Location` of a completed upload: the URL of its object, as the client reaches it.
+pub(super) fn location(session: &ServerSession, arrived: &Arrived, op: &WholeOp) -> String {
+    let host = service::host(session).unwrap_or_default();
+    downstream::object_url(op.request(), host, arrived.secure)
 }
 
 /// The path that the client asked for, without its query.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::{LARGE, copy, last, md5, object, send, server, stored, write};
+use crate::http2::ask;
 use crate::support::origin::{Origin, Step, answer};
 use crate::support::server::{Server, Setup};
 use crate::support::within;
@@ -403,4 +404,36 @@ async fn a_drain_waits_for_a_copy() {
     assert_eq!(client.response().await.status, 200);
     assert!(server.exit().await.success());
     assert!(last(&target).complete);
+}
+
+#[tokio::test]
+async fn http2_clients_are_answered_late_and_missed_when_they_leave() {
+    let go = Arc::new(Notify::new());
+    let source = halting(&go, vec![Step::Write(vec![7; LARGE - LARGE / 2])]).await;
+    let target = Origin::always(stored("e")).await;
+    let server = patient(&source, &target).await;
+    let mut client = ask(&server, copy(&server, &[]), true).await;
+    let head = within("a late head", client.read_response_header()).await;
+    head.unwrap();
+    go.notify_one();
+    let mut body = Vec::new();
+    while let Some(chunk) = within("the outcome", client.read_response_body())
+        .await
+        .unwrap()
+    {
+        body.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8(body).unwrap();
+    assert!(text.ends_with("</CopyObjectResult>"), "{text}");
+
+    let client = ask(&server, copy(&server, &[]), true).await;
+    target
+        .until("the upload", |seen| seen.requests.len() == 2)
+        .await;
+    drop(client);
+    target
+        .until("the end of the upload", |seen| seen.ended == 1)
+        .await;
+    assert_eq!(target.resets(), 1);
+    go.notify_one();
 }
