@@ -103,6 +103,10 @@ fn fill(dir: &Path, state: &Path) {
 
 /// Runs `base/current`, which `set_up` makes.
 fn run(set_up: impl FnOnce(&Path)) -> Running {
+    run_with(set_up, Timing::default())
+}
+
+fn run_with(set_up: impl FnOnce(&Path), timing: Timing) -> Running {
     let base = tempfile::tempdir().unwrap();
     set_up(base.path());
     let dir = base.path().join("current");
@@ -111,7 +115,7 @@ fn run(set_up: impl FnOnce(&Path)) -> Running {
     let live = Live::start_with(&dir, Options::default(), metrics, now, env).unwrap();
     let (send, seen) = channel();
     assert!(live.observe(Arc::new(Observer(send))));
-    let watch = Watch::start(Arc::clone(&live), Timing::default()).unwrap();
+    let watch = Watch::start(Arc::clone(&live), timing).unwrap();
     Running {
         base,
         dir,
@@ -185,6 +189,94 @@ fn editors_and_in_place_writes() {
         open.write_all(one.as_bytes()).unwrap();
         open.sync_all().unwrap();
         open.write_all(two.as_bytes()).unwrap();
+    });
+}
+
+#[test]
+fn tools_that_copy_files() {
+    let running = simple();
+    let file = running.path("conf.d/a.toml");
+    running.applies(
+        "rsync -a renames a dot file over it, with an old time",
+        || {
+            let temporary = running.path("conf.d/.a.toml.Xy12Ab");
+            fs::write(&temporary, part(2)).unwrap();
+            let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            let open = fs::File::options().write(true).open(&temporary).unwrap();
+            open.set_modified(long_ago).unwrap();
+            fs::rename(&temporary, &file).unwrap();
+        },
+    );
+    running.applies("cp onto it writes its content in place", || {
+        let other = running.base.path().join("other.toml");
+        fs::write(&other, part(3)).unwrap();
+        fs::copy(&other, &file).unwrap();
+    });
+    running.applies("the same size and the same time, another content", || {
+        let meta = fs::metadata(&file).unwrap();
+        fs::write(&file, part(4)).unwrap();
+        let open = fs::File::options().write(true).open(&file).unwrap();
+        open.set_modified(meta.modified().unwrap()).unwrap();
+    });
+}
+
+/// A directory whose events do not come, as on a network file system, or after the queue of events overflowed.
+#[test]
+fn what_no_event_tells_is_found_by_looking() {
+    let running = run_with(
+        |base| fill(&base.join("current"), &base.join("state")),
+        Timing {
+            // No event is ever old enough to be looked at.
+            quiet: Duration::from_mins(10),
+            settle_max: Duration::from_mins(10),
+            poll: Duration::from_millis(500),
+            ..Timing::default()
+        },
+    );
+    running.applies("a file changes", || {
+        fs::write(running.path("conf.d/a.toml"), part(2)).unwrap();
+    });
+}
+
+#[test]
+fn a_work_tree_of_git_is_turned_to_another_commit() {
+    let git = |dir: &Path, arguments: &[&str]| {
+        let done = std::process::Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@localhost"])
+            .args(arguments)
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    };
+    let running = run(|base| {
+        let (store, dir) = (base.join("store"), base.join("current"));
+        fill(&store, &base.join("state"));
+        git(&store, &["init", "-q", "-b", "one"]);
+        git(&store, &["add", "-A"]);
+        git(&store, &["commit", "-q", "-m", "one"]);
+        git(&store, &["checkout", "-q", "-b", "two"]);
+        fs::write(store.join("conf.d/a.toml"), part(2)).unwrap();
+        git(&store, &["commit", "-q", "-a", "-m", "two"]);
+        git(
+            &store,
+            &[
+                "worktree",
+                "add",
+                "-q",
+                "--detach",
+                dir.to_str().unwrap(),
+                "one",
+            ],
+        );
+    });
+    running.applies("git checkout in a linked work tree", || {
+        git(&running.dir, &["checkout", "-q", "--detach", "two"]);
+    });
+    running.applies("git stash", || {
+        fs::write(running.path("conf.d/a.toml"), part(3)).unwrap();
+        git(&running.dir, &["stash", "-q"]);
+        git(&running.dir, &["checkout", "-q", "--detach", "one"]);
     });
 }
 
