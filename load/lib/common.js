@@ -66,9 +66,9 @@ function whole(words) {
   };
 }
 
-/** Options of a scenario: nothing wrong, nothing dropped by the generator; sub-trends for what `limits` compare. */
+/** Options of a scenario: nothing wrong; sub-trends for what `limits` compare. */
 export function options(scenarios, trends = [], more = {}) {
-  const thresholds = { wrong: ["rate==0"], answers: ["count>0"], dropped_iterations: ["count<1"], ...more };
+  const thresholds = { wrong: ["rate==0"], answers: ["count>0"], ...more };
   trends.forEach((tags) => { thresholds[`took{${tags}}`] = ["max>=0"]; });
   return {
     scenarios, thresholds, discardResponseBodies: false, noConnectionReuse: false, userAgent: "k6",
