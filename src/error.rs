@@ -115,6 +115,8 @@ pub enum Fault {
     Tls,
     /// The body of the answer broke off.
     Truncated,
+    /// Nothing was tried: the resource failed too often of late.
+    BreakerOpen,
 }
 
 /// See the module's documentation.

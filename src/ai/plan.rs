@@ -129,6 +129,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::keys::{AiType, Family, tests_support};
+    use crate::policy::health::HealthRules;
     use crate::policy::route::{
         AiAccount, ModelRoute, ModelTarget, Origin, ResourceKind, Timeouts, UsageInjection,
     };
@@ -157,6 +158,8 @@ pub(super) mod tests {
                 idle: Duration::from_secs(1),
                 pool_idle: Duration::from_secs(1),
             },
+            health_rules: HealthRules::default(),
+            health: Arc::default(),
             kind: ResourceKind::Ai(AiAccount {
                 dialect: Dialect::OpenAi,
                 provider,

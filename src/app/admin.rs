@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -14,11 +15,12 @@ use crate::config::snapshot::Snapshot;
 use crate::config::store::KeyStore;
 use crate::error::Error;
 use crate::keys::Family;
+use crate::policy::health::Phase;
 use crate::proxy::clock;
 use crate::proxy::drain;
 use crate::proxy::engine::Engine;
 use crate::telemetry::audit::Audit;
-use crate::telemetry::labels::{KeyFamily, KeyState, ObjectKind};
+use crate::telemetry::labels::{BreakerState, KeyFamily, KeyState, ObjectKind};
 
 /// Composes the admin API, and clears away what a writer that was cut off left behind.
 pub(super) fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Arc<AdminState> {
@@ -67,6 +69,14 @@ fn render(engine: &Engine) -> String {
         snapshot.s3_keys.len() + snapshot.ai_keys.len(),
     );
     count_keys(&snapshot);
+    for resource in &snapshot.resources {
+        let now = Instant::now();
+        resource.meters.breaker(match resource.health.phase() {
+            // The next request is the probe.
+            Phase::Open { until } if until <= now => BreakerState::HalfOpen,
+            phase @ (Phase::Closed | Phase::Open { .. } | Phase::Probing) => phase.into(),
+        });
+    }
     engine.metrics.render()
 }
 

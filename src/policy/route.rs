@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::keys::AiType;
 use crate::keys::signing::SigningCache;
+use crate::policy::health::{Health, HealthRules};
 use crate::policy::limit::RepositoryLimiter;
 use crate::protocol::{Dialect, Protocol};
 use crate::secret::Secret;
@@ -102,6 +103,9 @@ pub struct Resource {
     pub id: Uuid,
     pub origin: Origin,
     pub timeouts: Timeouts,
+    pub health_rules: HealthRules,
+    /// Kept over reloads by the id.
+    pub health: Arc<Health>,
     pub kind: ResourceKind,
     pub meters: Arc<ResourceMeters>,
 }

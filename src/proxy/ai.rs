@@ -24,7 +24,7 @@ use crate::ai::route::{self, AiOp, Inference, OtherPath};
 use crate::ai::scan::{self, Scan};
 use crate::ai::splice::{self, AskUsage};
 use crate::config::snapshot::KeyEntry;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Fault, Kind, Result};
 use crate::message::reply::Reply;
 use crate::policy::authorize;
 use crate::policy::route::{AiEndpoint, Resource, UsageInjection};
@@ -187,29 +187,87 @@ async fn infer(
         scan,
         frames: &held.frames,
     };
+    let bytes = held.bytes;
+    serve_first(
+        engine,
+        session,
+        arrived,
+        record,
+        (endpoint, &candidates),
+        &asked,
+        bytes,
+    )
+    .await
+}
+
+/// An answer that another resource may better, kept for the case that none does.
+struct Kept<'a> {
+    heard: Heard,
+    candidate: &'a Candidate,
+    attempts: u32,
+}
+
+impl Kept<'_> {
+    /// How much an answer helps its client: what it did wrong, then what went wrong there, then that our credential
+    /// is not good.
+    fn helps(&self) -> u8 {
+        match self.heard.answer.status() {
+            401..=403 => 0,
+            500.. => 1,
+            ..500 => 2,
+        }
+    }
+}
+
+/// Asks one candidate after the other until one serves. If none does, the most helpful refusal is the answer: any
+/// says more than that a resource could not be reached.
+async fn serve_first(
+    engine: &Engine,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    record: &mut Record,
+    (endpoint, candidates): (&AiEndpoint, &[Candidate]),
+    asked: &Asked<'_>,
+    request_bytes: u64,
+) -> Result<bool> {
+    let model = label(endpoint, &asked.scan.model.name);
+    let served = |candidate, attempts, has_next, hide_usage| deliver::Served {
+        candidate,
+        inference: asked.inference,
+        attempts,
+        hide_usage,
+        has_next,
+        request_bytes,
+        model,
+    };
     let mut attempts = 0;
-    let mut last = None;
+    let mut best: Option<Kept<'_>> = None;
+    let mut last: Option<Error> = None;
     for (at, candidate) in candidates.iter().enumerate() {
         attempts += 1;
-        let has_next = at + 1 < candidates.len();
-        match ask(engine, session, arrived, record, candidate, &asked).await {
-            Ok(heard) if has_next && is_failover(&heard.answer) => {
-                count_fallback(record, candidates.get(at + 1), &asked, endpoint);
+        let next = candidates.get(at + 1);
+        let has_next = next.is_some();
+        match ask(engine, session, arrived, record, candidate, asked).await {
+            Ok(heard) if is_failover(&heard.answer) && (has_next || best.is_some()) => {
+                count_fallback(record, next, asked, endpoint);
+                let kept = Kept {
+                    heard,
+                    candidate,
+                    attempts,
+                };
+                if best
+                    .as_ref()
+                    .is_none_or(|best| kept.helps() >= best.helps())
+                {
+                    best = Some(kept);
+                }
             }
             Ok(heard) => {
-                let served = deliver::Served {
-                    candidate,
-                    inference,
-                    attempts,
-                    hide_usage: heard.hide_usage,
-                    has_next,
-                    request_bytes: held.bytes,
-                    model: label(endpoint, &asked.scan.model.name),
-                };
+                let served = served(candidate, attempts, has_next, heard.hide_usage);
                 match deliver::deliver(engine, session, arrived, record, heard, &served).await {
                     Err(error) if has_next && deliver::may_fail_over(session, &error) => {
                         record.upstream_failed(&error);
-                        count_fallback(record, candidates.get(at + 1), &asked, endpoint);
+                        count_fallback(record, next, asked, endpoint);
                         last = Some(error);
                     }
                     delivered => return delivered,
@@ -218,12 +276,18 @@ async fn infer(
             Err(error) if error.kind() == Kind::ClientGone => return Err(error),
             Err(error) => {
                 record.upstream_failed(&error);
-                if has_next {
-                    count_fallback(record, candidates.get(at + 1), &asked, endpoint);
+                count_fallback(record, next, asked, endpoint);
+                // Not having been asked says less than any failure.
+                if last.is_none() || error.fault() != Some(Fault::BreakerOpen) {
+                    last = Some(error);
                 }
-                last = Some(error);
             }
         }
+    }
+    if let Some(kept) = best {
+        record.resumed(&kept.candidate.resource, &kept.heard.answer);
+        let served = served(kept.candidate, kept.attempts, false, kept.heard.hide_usage);
+        return deliver::deliver(engine, session, arrived, record, kept.heard, &served).await;
     }
     record.attempts = attempts;
     Err(last.unwrap_or_else(|| Error::internal("no candidate was asked")))

@@ -1,8 +1,8 @@
 //! One upstream request: connect, send, and wait for the head of the answer, with the retries that are safe.
 //!
 //! Safe means: nothing of the request reached a server that could have acted on it, or the request may be
-//! repeated and everything sent so far is still in our hands. Two cases are retried here. A connection that
-//! cannot be made is tried again, after a pause. A pooled connection that the peer had closed meanwhile (no
+//! repeated and everything sent so far is still in our hands. Two cases are retried here, within the budget of
+//! the resource. A connection that cannot be made is tried again, after a pause. A pooled connection that the peer had closed meanwhile (no
 //! byte of an answer, on a reused connection) is replaced, for requests without a body or whose body so far
 //! is held for replay. What the *status* of an answer means is the caller's business.
 
@@ -18,14 +18,10 @@ use crate::error::{Error, Kind, Result};
 use crate::policy::route::Resource;
 use crate::proxy::dial::{Dialer, Link};
 use crate::proxy::head::RequestHead;
+use crate::proxy::tries::Tries;
 use crate::proxy::upload::{self, ClientBody, Sender, Sent, Source};
 use crate::proxy::upstream::{Broken, Head};
-use crate::telemetry::labels::RetryOutcome;
 
-/// Attempts to connect, in all.
-const CONNECT_ATTEMPTS_MAX: u32 = 3;
-/// Pause before the second attempt; doubled for each further one.
-const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Pooled connections found dead before we give up.
 const STALE_MAX: u32 = 4;
 /// Informational heads swallowed in one exchange. Stops a server that sends nothing else.
@@ -130,16 +126,16 @@ pub async fn exchange(
     mut client: Option<&mut ServerSession>,
     mut outgoing: Outgoing<'_>,
 ) -> Result<Answer, Failed> {
+    let mut tries = Tries::begin(outgoing.resource, outgoing.first_byte)
+        .map_err(|error| Failed { error, attempts: 0 })?;
     if let Some((body, mut sender)) = outgoing.body.stream(client.as_deref_mut()) {
         body.prime(&mut sender)
             .await
             .map_err(|error| Failed { error, attempts: 0 })?;
     }
-    let mut attempts = 0;
     let mut stale = 0;
     let outcome = loop {
-        attempts += 1;
-        let mut link = match connect(dialer, outgoing.resource, &mut attempts).await {
+        let mut link = match connect(dialer, outgoing.resource, &mut tries).await {
             Ok(link) => link,
             Err(error) => break Err(error),
         };
@@ -147,27 +143,25 @@ pub async fn exchange(
             Ok(early) => {
                 break Ok(Answer {
                     link,
-                    attempts,
+                    attempts: tries.made(),
                     early,
                 });
             }
             Err(Failure::Final(error)) => break Err(error),
             Err(Failure::Upstream(error)) => {
                 stale += 1;
-                if !(link.reused && stale < STALE_MAX && outgoing.may_repeat()) {
+                let may = link.reused && stale < STALE_MAX && outgoing.may_repeat();
+                if !(may && tries.replace()) {
                     break Err(error);
                 }
             }
         }
     };
-    if attempts > 1 {
-        let outcome = if outcome.is_ok() {
-            RetryOutcome::Succeeded
-        } else {
-            RetryOutcome::Failed
-        };
-        outgoing.resource.meters.retry(outcome);
+    match &outcome {
+        Ok(answer) => tries.answered(answer.status()),
+        Err(error) => tries.failed(error),
     }
+    let attempts = tries.made();
     outcome.map_err(|error| Failed { error, attempts })
 }
 
@@ -193,18 +187,14 @@ impl Outgoing<'_> {
     }
 }
 
-async fn connect(dialer: &Dialer, resource: &Arc<Resource>, attempts: &mut u32) -> Result<Link> {
-    let mut pause = CONNECT_PAUSE;
-    let mut tried = 1;
+async fn connect(dialer: &Dialer, resource: &Arc<Resource>, tries: &mut Tries<'_>) -> Result<Link> {
     loop {
         match dialer.connect(resource).await {
             Ok(link) => return Ok(link),
-            Err(error) if tried >= CONNECT_ATTEMPTS_MAX => return Err(error),
-            Err(_) => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-                tried += 1;
-                *attempts += 1;
+            Err(error) => {
+                if !tries.reconnect().await {
+                    return Err(error);
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::pipeline::Hop;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Outgoing, client_gone, exchange};
 use crate::proxy::record::Record;
-use crate::proxy::{head, relay, respond, storage};
+use crate::proxy::{head, relay, respond, storage, tries};
 use crate::storage::s3::downstream::{self, ReplyBody};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::wire;
@@ -182,6 +182,7 @@ async fn read(answer: &mut Answer, hop: &Hop, location: &str, idle: Duration) ->
             &document,
             Some(&hop.bucket),
         );
+        tries::understood(&hop.bucket.resource, reply.status, &failure);
         return Ok(Outcome::Failed(failure));
     }
     if document.is_empty() {

@@ -30,6 +30,7 @@ pub mod relay;
 pub mod respond;
 pub mod service;
 pub mod storage;
+mod tries;
 pub mod upload;
 pub mod upstream;
 pub mod watchdog;

@@ -42,6 +42,8 @@ pub struct Record {
     pub kind: Option<Kind>,
     /// What the log alone may see of a failure.
     pub detail: String,
+    /// Nothing was asked: the resource's breaker is open.
+    breaker_open: bool,
     /// The limit that refused the request.
     pub limit: Option<LimitScope>,
     pub bytes_in: u64,
@@ -57,6 +59,8 @@ pub struct Record {
     /// Why the exchange that runs now failed.
     upstream_error: Option<UpstreamError>,
     upstream_id: Option<HeaderValue>,
+    /// The exchange that runs now was counted before.
+    is_counted: bool,
     upstream_sent: Option<Instant>,
     upstream_head: Option<Duration>,
     /// What exchanges before the one that runs now took.
@@ -126,6 +130,7 @@ impl Record {
             code: String::new(),
             kind: None,
             detail: String::new(),
+            breaker_open: false,
             limit: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -137,6 +142,7 @@ impl Record {
             refused: None,
             upstream_error: None,
             upstream_id: None,
+            is_counted: false,
             upstream_sent: None,
             upstream_head: None,
             upstream_before: Duration::ZERO,
@@ -170,6 +176,15 @@ impl Record {
         self.upstream_id = None;
     }
 
+    /// An answer that came before those of other resources is the one that counts after all.
+    pub fn resumed(&mut self, resource: &Arc<Resource>, answer: &Answer) {
+        let attempts = self.attempts;
+        self.sending(resource);
+        self.answered(answer);
+        self.attempts = attempts;
+        self.is_counted = true;
+    }
+
     /// Counts the exchange that ran until `now`, and adds up its time.
     fn exchange_ended(&mut self, now: Instant) {
         let Some(sent) = self.upstream_sent else {
@@ -179,6 +194,7 @@ impl Record {
         self.upstream_before += took;
         if let Some(resource) = &self.resource
             && self.upstream_status != 0
+            && !std::mem::take(&mut self.is_counted)
         {
             resource.meters.upstream(&UpstreamSample {
                 class: self.op.class(),
@@ -275,6 +291,7 @@ impl Record {
     /// The request failed here.
     pub fn error(&mut self, error: &Error, code: &str) {
         self.upstream_failed(error);
+        self.breaker_open = error.fault() == Some(Fault::BreakerOpen);
         self.kind = Some(error.kind());
         if error.kind() != Kind::ClientGone {
             code.clone_into(&mut self.code);
@@ -398,6 +415,9 @@ impl Record {
         if self.limit.is_some() {
             flags.insert(Flag::RateLimited);
         }
+        if self.breaker_open {
+            flags.insert(Flag::BreakerOpen);
+        }
         if self.refused.is_some() {
             flags.insert(Flag::Auth);
         }
@@ -452,6 +472,7 @@ pub fn count_upstream_error(
         (Some(Fault::Connect), _) => UpstreamError::Connect,
         (Some(Fault::Tls), _) => UpstreamError::Tls,
         (Some(Fault::Truncated), _) => UpstreamError::Truncated,
+        (Some(Fault::BreakerOpen), _) => return None,
         (None, Kind::UpstreamTimeout) if answered => UpstreamError::TimeoutIdle,
         (None, Kind::UpstreamTimeout) => UpstreamError::TimeoutFirstByte,
         (None, Kind::UpstreamUnavailable) if answered => UpstreamError::Truncated,

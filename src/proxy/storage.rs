@@ -19,7 +19,7 @@ use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::head::RequestHead;
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody, Sender};
-use crate::proxy::{clock, copy, cors, form, head, ids, late, relay, respond, service};
+use crate::proxy::{clock, copy, cors, form, head, ids, late, relay, respond, service, tries};
 use crate::sabotage::{self, Point};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
@@ -327,6 +327,7 @@ pub(super) async fn deliver(
                 Some(&hop.bucket),
             );
             answer.release(&engine.dialer).await;
+            tries::understood(&hop.bucket.resource, reply.status, &failure);
             record.failed(failure.kind, &failure.code);
             let path = path(session);
             let mut failed = failure_reply(&failure, &path, &arrived.id);
@@ -521,13 +522,15 @@ pub(super) fn still_valid(
     }
 }
 
-/// Whether an attempt may be followed by another after it may have reached the resource. An upload may where it
-/// depends on nothing but its own bytes; one with a condition could fail on what its first attempt stored.
+/// Whether an attempt may be followed by another after it may have reached the resource (RFC 9110, section 9.2.2).
+/// An upload may where it depends on nothing but its own bytes, a deletion where it depends on nothing; one with a
+/// condition could fail on what its first attempt did.
 fn may_repeat(request: &route::S3Request, headers: &HeaderMap) -> bool {
     let is_upload = matches!(request.op(), route::Op::PutObject | route::Op::UploadPart);
     let is_conditional =
         || headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MATCH);
-    request.row().retryable() || (is_upload && !is_conditional())
+    let is_deletion = request.row().method == route::Verb::Delete;
+    request.row().retryable() || ((is_upload || is_deletion) && !is_conditional())
 }
 
 /// Most bytes that a client may send for an upload of this form: its framing is allowed as much as its content,

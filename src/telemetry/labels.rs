@@ -288,6 +288,11 @@ label! {
 }
 
 label! {
+    /// Whether a resource is asked at all.
+    BreakerState { Closed => "closed", Open => "open", HalfOpen => "half_open", }
+}
+
+label! {
     /// Which limit refused a request.
     LimitScope {
         Rps => "rps", Concurrent => "concurrent", BodyMemory => "body_memory",

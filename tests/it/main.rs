@@ -11,6 +11,8 @@ mod bad_input;
 #[cfg(test)]
 mod batch_delete;
 #[cfg(test)]
+mod breaker;
+#[cfg(test)]
 mod buckets;
 #[cfg(test)]
 mod canary;

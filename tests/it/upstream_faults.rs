@@ -144,6 +144,7 @@ impl Scripted {
             ai: Some(origin.address),
             timeouts: TIMEOUTS,
             repository: REPOSITORY,
+            breaker: "enabled = false",
             ..Setup::default()
         })
         .await;

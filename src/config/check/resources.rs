@@ -1,15 +1,24 @@
 //! `[[s3]]`, `[[gcs]]`, `[[azure]]` and `[[ai]]`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use toml::Spanned;
 use uuid::Uuid;
 
 use super::{At, Cx, Resource, Unique};
 use crate::config::address::Url;
-use crate::config::model::{Ai, Model};
+use crate::config::model::{Ai, Breaker, Model, Retries};
 use crate::config::parse::Document;
 use crate::config::words::AiTypeWord;
+
+/// Counts of a breaker or a retry budget: more would be no limit.
+const COUNT_MAX: u32 = 1_000_000;
+/// Attempts of one request after the first. Stops a request from being held for minutes.
+const ATTEMPTS_MAX: u32 = 10;
+/// A breaker's times.
+const SPAN_MIN: Duration = Duration::from_secs(1);
+const SPAN_MAX: Duration = Duration::from_hours(1);
 
 pub(super) fn check<'s>(cx: &mut Cx<'s>) -> HashMap<&'s str, Resource<'s>> {
     let all: Vec<Resource<'s>> = cx
@@ -58,6 +67,7 @@ fn one(cx: &mut Cx<'_>, resource: Resource<'_>) {
             }
             let allowed = Allowed::of(written.allow_private, written.allow_http);
             endpoint(cx, document, written.endpoint.as_ref(), allowed);
+            health(cx, document, &written.breaker, &written.retries);
         }
         Resource::Gcs(At { document, written }) => {
             text(cx, document, "bucket", &written.bucket);
@@ -84,6 +94,7 @@ fn ai(cx: &mut Cx<'_>, document: &Document, written: &Ai) {
     }
     let allowed = Allowed::of(written.allow_private, written.allow_http);
     endpoint(cx, document, written.base_url.as_ref(), allowed);
+    health(cx, document, &written.breaker, &written.retries);
     match written.r#type.get_ref() {
         AiTypeWord::OpenAi => {}
         AiTypeWord::Other => {
@@ -108,6 +119,34 @@ fn ai(cx: &mut Cx<'_>, document: &Document, written: &Ai) {
             cx.error(document, "E013", model.span(), "a model needs a name");
         }
         names.insert(cx, document, name, model.span());
+    }
+}
+
+/// Stops rules by which a resource would never be asked, or without end.
+fn health(cx: &mut Cx<'_>, document: &Document, breaker: &Breaker, retries: &Retries) {
+    let counts = [
+        (&breaker.failures, 1..=COUNT_MAX),
+        (&breaker.failures_percent, 1..=100),
+        (&breaker.requests_min, 1..=COUNT_MAX),
+        (&retries.attempts, 0..=ATTEMPTS_MAX),
+        (&retries.budget_percent, 0..=100),
+        (&retries.per_second_min, 0..=COUNT_MAX),
+    ];
+    for (written, allowed) in counts {
+        if let Some(count) = written
+            && !allowed.contains(count.get_ref())
+        {
+            let message = format!("must be {} to {}", allowed.start(), allowed.end());
+            cx.error(document, "E013", count.span(), message);
+        }
+    }
+    for written in [&breaker.window, &breaker.open, &breaker.open_max] {
+        if let Some(span) = written
+            && !(SPAN_MIN..=SPAN_MAX).contains(&span.get_ref().0)
+        {
+            let message = "must be a second to an hour";
+            cx.error(document, "E013", span.span(), message);
+        }
     }
 }
 

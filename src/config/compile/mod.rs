@@ -52,6 +52,8 @@ pub struct Memory {
     masters: Option<Masters>,
     keys: HashMap<Uuid, KeptKey>,
     resources: HashMap<Arc<str>, Arc<Resource>>,
+    /// The same by id, which outlives a name.
+    resources_by_id: HashMap<Uuid, Arc<Resource>>,
     limiters: HashMap<Uuid, Arc<RepositoryLimiter>>,
 }
 
@@ -135,6 +137,10 @@ pub fn compile(
         .iter()
         .map(|repository| (repository.id, Arc::clone(&repository.limiter)))
         .collect();
+    let resources_by_id = resources
+        .values()
+        .map(|resource| (resource.id, Arc::clone(resource)))
+        .collect();
     let compiled = Compiled {
         snapshot,
         rules,
@@ -143,6 +149,7 @@ pub fn compile(
             masters: Some(masters),
             keys: kept,
             resources,
+            resources_by_id,
             limiters,
         },
     };

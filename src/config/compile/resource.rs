@@ -14,9 +14,11 @@ use crate::config::check::{At, Checked, Resource as Written};
 use crate::config::diagnostic::Problem;
 use crate::config::model;
 use crate::config::parse::Document;
+use crate::config::units::Span;
 use crate::config::words::{self, AiTypeWord, Provider, Usage};
 use crate::keys::seal::Aad;
 use crate::keys::signing::SigningCache;
+use crate::policy::health::{BreakerRules, HealthRules, RetryRules};
 use crate::policy::route::{
     Addressing, AiAccount, Origin, Resource, ResourceKind, S3Account, S3Quirks, Timeouts,
     UsageInjection,
@@ -109,6 +111,7 @@ impl Cx<'_> {
             server_name: &server_name,
             id: written.id.as_ref(),
             timeouts: timeouts(written.timeouts, STORAGE_TIMEOUTS),
+            health_rules: health_rules(&written.breaker, &written.retries),
             allow_private: written.allow_private == Some(true),
             ca_file: written.ca_file.as_ref(),
         };
@@ -145,6 +148,7 @@ impl Cx<'_> {
             server_name: &url.host,
             id: written.id.as_ref(),
             timeouts: timeouts(written.timeouts, AI_TIMEOUTS),
+            health_rules: health_rules(&written.breaker, &written.retries),
             allow_private: written.allow_private == Some(true),
             ca_file: written.ca_file.as_ref(),
         };
@@ -169,29 +173,38 @@ impl Cx<'_> {
             self.problems
                 .push(Problem::new(document.severity(), "E051", place, error));
         }
+        let id = common.id.map_or_else(
+            || Uuid::new_v5(&RESOURCE_IDS, name.as_bytes()),
+            |id| *id.get_ref(),
+        );
+        let origin = Origin {
+            tls: url.tls,
+            host: url.host.as_str().into(),
+            server_name: common.server_name.into(),
+            port: url.port,
+            authority: HeaderValue::try_from(url.authority()).ok()?,
+            base_path: url.base_path.as_str().into(),
+            allow_private: common.allow_private,
+            ca_file: common.ca_file.and_then(|file| {
+                let path = self
+                    .resolver
+                    .references
+                    .path(model::Reference::File(file.get_ref()))?;
+                Some(path.to_string_lossy().into())
+            }),
+        };
+        // Another server is judged anew.
+        let before = self.inputs.memory.resources_by_id.get(&id);
+        let health = before
+            .filter(|before| before.origin == origin)
+            .map_or_else(Arc::default, |before| Arc::clone(&before.health));
         Some(Resource {
             name: name.into(),
-            id: common.id.map_or_else(
-                || Uuid::new_v5(&RESOURCE_IDS, name.as_bytes()),
-                |id| *id.get_ref(),
-            ),
-            origin: Origin {
-                tls: url.tls,
-                host: url.host.as_str().into(),
-                server_name: common.server_name.into(),
-                port: url.port,
-                authority: HeaderValue::try_from(url.authority()).ok()?,
-                base_path: url.base_path.as_str().into(),
-                allow_private: common.allow_private,
-                ca_file: common.ca_file.and_then(|file| {
-                    let path = self
-                        .resolver
-                        .references
-                        .path(model::Reference::File(file.get_ref()))?;
-                    Some(path.to_string_lossy().into())
-                }),
-            },
+            id,
+            origin,
             timeouts: common.timeouts,
+            health_rules: common.health_rules,
+            health,
             kind,
             meters: self.inputs.metrics.resource(name),
         })
@@ -231,6 +244,8 @@ pub(super) fn for_all_buckets(resource: &Arc<Resource>) -> Arc<Resource> {
             ca_file: ca_file.clone(),
         },
         timeouts: resource.timeouts,
+        health_rules: resource.health_rules,
+        health: Arc::clone(&resource.health),
         kind: ResourceKind::S3(S3Account {
             region: account.region.clone(),
             access_key_id: account.access_key_id.clone(),
@@ -250,6 +265,7 @@ struct Common<'a> {
     server_name: &'a str,
     id: Option<&'a Spanned<Uuid>>,
     timeouts: Timeouts,
+    health_rules: HealthRules,
     allow_private: bool,
     ca_file: Option<&'a Spanned<String>>,
 }
@@ -291,10 +307,35 @@ fn addressing(written: &model::S3, provider: Provider) -> Addressing {
     }
 }
 
-fn timeouts(written: model::Timeouts, default: Timeouts) -> Timeouts {
-    let or = |written: Option<crate::config::units::Span>, default| {
-        written.map_or(default, |span| span.0)
+fn health_rules(breaker: &model::Breaker, retries: &model::Retries) -> HealthRules {
+    let default = HealthRules::default();
+    let count = |written: &Option<Spanned<u32>>, default| {
+        written.as_ref().map_or(default, |count| *count.get_ref())
     };
+    let span = |written: &Option<Spanned<Span>>, default| {
+        written.as_ref().map_or(default, |span| span.get_ref().0)
+    };
+    let open = span(&breaker.open, default.breaker.open);
+    HealthRules {
+        breaker: BreakerRules {
+            enabled: breaker.enabled.unwrap_or(default.breaker.enabled),
+            failures: count(&breaker.failures, default.breaker.failures),
+            failures_percent: count(&breaker.failures_percent, default.breaker.failures_percent),
+            requests_min: count(&breaker.requests_min, default.breaker.requests_min),
+            window: span(&breaker.window, default.breaker.window),
+            open,
+            open_max: span(&breaker.open_max, default.breaker.open_max).max(open),
+        },
+        retries: RetryRules {
+            attempts: count(&retries.attempts, default.retries.attempts),
+            budget_percent: count(&retries.budget_percent, default.retries.budget_percent),
+            per_second_min: count(&retries.per_second_min, default.retries.per_second_min),
+        },
+    }
+}
+
+fn timeouts(written: model::Timeouts, default: Timeouts) -> Timeouts {
+    let or = |written: Option<Span>, default| written.map_or(default, |span| span.0);
     Timeouts {
         connect: or(written.connect, default.connect),
         tls: or(written.tls, default.tls),
@@ -309,6 +350,7 @@ fn is_same(before: &Resource, after: &Resource) -> bool {
     before.id == after.id
         && before.origin == after.origin
         && before.timeouts == after.timeouts
+        && before.health_rules == after.health_rules
         && match (&before.kind, &after.kind) {
             (ResourceKind::S3(a), ResourceKind::S3(b)) => {
                 a.region == b.region

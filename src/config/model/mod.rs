@@ -62,7 +62,8 @@ macro_rules! section {
 mod workload;
 
 pub use workload::{
-    Ai, Azure, BucketEntry, Gcs, Key, Model, ModelAlias, Repository, RepositoryLimits, S3, Timeouts,
+    Ai, Azure, Breaker, BucketEntry, Gcs, Key, Model, ModelAlias, Repository, RepositoryLimits,
+    Retries, S3, Timeouts,
 };
 
 /// What one file holds. Any file may hold any of it but [`Process`], which is `aqueduct.toml`'s alone.

@@ -36,6 +36,8 @@ section! {
             /// The store takes checksums in trailers of unsigned bodies. Default: by provider.
             trailers: Option<bool>,
             timeouts: Timeouts,
+            breaker: Breaker,
+            retries: Retries,
             /// Allow an endpoint with a private address.
             allow_private: Option<bool>,
             /// Allow an `http:` endpoint.
@@ -65,6 +67,45 @@ section! {
             idle: Option<Span>,
             /// How long an unused connection is kept. Default `"60s"`.
             pool_idle: Option<Span>,
+        }
+    }
+}
+
+section! {
+    /// When a resource is not asked for a while. Like its attempts, counted over reloads.
+    #[derive(Default)]
+    "breaker" Breaker {
+        optional {
+            /// Default true.
+            enabled: Option<bool>,
+            /// Failures in a row that open it: no connection, no answer in time, a status of 500 and above that asks
+            /// for no patience. Default 5.
+            failures: Option<Spanned<u32>>,
+            /// More failures than this share of a window's requests open it. Default 50.
+            failures_percent: Option<Spanned<u32>>,
+            /// Fewer requests in a window are no share. Default 20.
+            requests_min: Option<Spanned<u32>>,
+            /// Default `"10s"`.
+            window: Option<Spanned<Span>>,
+            /// How long it stays open before one request finds out; doubled each time in a row. Default `"5s"`.
+            open: Option<Spanned<Span>>,
+            /// Default `"60s"`.
+            open_max: Option<Spanned<Span>>,
+        }
+    }
+}
+
+section! {
+    /// Attempts after the first, where they are safe.
+    #[derive(Default)]
+    "retries" Retries {
+        optional {
+            /// Of one request. Default 2.
+            attempts: Option<Spanned<u32>>,
+            /// Of all requests in the breaker's window together. Default 20.
+            budget_percent: Option<Spanned<u32>>,
+            /// What the budget allows at least, a second. Default 3.
+            per_second_min: Option<Spanned<u32>>,
         }
     }
 }
@@ -130,6 +171,8 @@ section! {
             /// The server has `/v1/responses`. Default: true for `openai`, else false.
             responses: Option<bool>,
             timeouts: Timeouts,
+            breaker: Breaker,
+            retries: Retries,
             allow_private: Option<bool>,
             allow_http: Option<bool>,
             ca_file: Option<Spanned<String>>,

@@ -10,6 +10,7 @@ use super::Arrival;
 use super::route::{self, S3Request};
 use crate::error::Result;
 use crate::keys::signing::SigningCache;
+use crate::policy::health::HealthRules;
 use crate::policy::route::{
     Addressing, Bucket, Origin, Resource, ResourceKind, S3Account, S3Quirks, Timeouts,
 };
@@ -113,6 +114,8 @@ pub(super) fn bucket(
                 idle: second,
                 pool_idle: second,
             },
+            health_rules: HealthRules::default(),
+            health: Arc::default(),
             kind: ResourceKind::S3(account(addressing)),
             meters: Arc::default(),
         }),

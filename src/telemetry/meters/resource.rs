@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
-use crate::telemetry::labels::{Class, Code, RetryOutcome, Status, UpstreamError};
+use crate::telemetry::labels::{BreakerState, Class, Code, RetryOutcome, Status, UpstreamError};
 use crate::telemetry::metrics::buckets;
 use crate::telemetry::registry::{Group, Handle};
 
@@ -29,6 +29,7 @@ pub struct ResourceMeters {
     classes: [UpstreamClassMeters; Class::COUNT],
     errors: [Handle<IntCounter>; UpstreamError::COUNT],
     retries: [Handle<IntCounter>; RetryOutcome::COUNT],
+    breaker_turns: [Handle<IntCounter>; BreakerState::COUNT],
 }
 
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(super) struct ResourceVecs {
     ttfb: HistogramVec,
     errors: IntCounterVec,
     retries: IntCounterVec,
+    breaker: IntGaugeVec,
+    breaker_turns: IntCounterVec,
     pub(super) first_chunk: HistogramVec,
     pub(super) per_chunk: HistogramVec,
     pub(super) operation: HistogramVec,
@@ -61,6 +64,7 @@ impl ResourceMeters {
             classes: Default::default(),
             errors: Default::default(),
             retries: Default::default(),
+            breaker_turns: Default::default(),
         }
     }
 
@@ -102,6 +106,23 @@ impl ResourceMeters {
     pub fn retry(&self, outcome: RetryOutcome) {
         self.retries[outcome.index()]
             .of(&self.vecs.retries, &[outcome.label()])
+            .inc();
+    }
+
+    /// Says what the breaker is: 0 closed, 1 open, 2 half open.
+    pub fn breaker(&self, state: BreakerState) {
+        let value = match state {
+            BreakerState::Closed => 0,
+            BreakerState::Open => 1,
+            BreakerState::HalfOpen => 2,
+        };
+        self.vecs.breaker.with_label_values::<&str>(&[]).set(value);
+    }
+
+    /// Counts a change of the breaker.
+    pub fn breaker_turned(&self, to: BreakerState) {
+        self.breaker_turns[to.index()]
+            .of(&self.vecs.breaker_turns, &[to.label()])
             .inc();
     }
 
@@ -150,6 +171,16 @@ impl ResourceVecs {
                 "aqueduct_upstream_retries_total",
                 "Attempts after the first.",
                 &["outcome"],
+            ),
+            breaker: group.gauge(
+                "aqueduct_breaker_state",
+                "Whether the resource is asked: 0 yes, 1 no, 2 by one request to find out.",
+                &[],
+            ),
+            breaker_turns: group.counter(
+                "aqueduct_breaker_transitions_total",
+                "Changes of the breaker, by what it turned to.",
+                &["to"],
             ),
             first_chunk: group.histogram(
                 "aqueduct_ai_time_to_first_chunk_seconds",

@@ -48,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) repository: &'static str,
     /// Lines for the S3 resource, such as `trailers = false`.
     pub(crate) resource: &'static str,
+    /// `breaker` of the resources.
+    pub(crate) breaker: &'static str,
     /// Where to panic: see `aqueduct::sabotage`.
     pub(crate) panic_at: &'static str,
     /// The step of an admin write at which the process kills itself, such as `renamed:2` (`config::store`).
@@ -462,17 +464,24 @@ source = "file:{dir}/secrets/master"
 }
 
 fn workload_config(setup: &Setup) -> String {
-    let timeouts = if setup.timeouts.is_empty() {
-        String::new()
-    } else {
-        format!("timeouts = {{ {} }}", setup.timeouts)
+    let table = |name: &str, members: &str| {
+        if members.is_empty() {
+            String::new()
+        } else {
+            format!("{name} = {{ {members} }}")
+        }
     };
+    let rules = [
+        table("timeouts", setup.timeouts),
+        table("breaker", setup.breaker),
+    ]
+    .join("\n");
     let unused = SocketAddr::from(([127, 0, 0, 1], 9));
     let (storage, ai) = (setup.storage.unwrap_or(unused), setup.ai.unwrap_or(unused));
     let (resource, bucket, repository) = (setup.resource, setup.bucket, setup.repository);
     let (second, second_bucket) = setup.second.map_or_else(Default::default, |at| {
         let entry = format!(", {{ resource = \"second\", expose_as = \"{SECOND_BUCKET}\" }}");
-        (second_resource(at, resource, &timeouts), entry)
+        (second_resource(at, resource, &rules), entry)
     });
     format!(
         r#"[[s3]]
@@ -485,7 +494,7 @@ secret_access_key = "plain:{UPSTREAM_SECRET}"
 allow_http = true
 allow_private = true
 {resource}
-{timeouts}
+{rules}
 
 [[ai]]
 name = "model"
@@ -495,7 +504,7 @@ api_key = "plain:{UPSTREAM_AI_KEY}"
 models = ["tiny"]
 allow_http = true
 allow_private = true
-{timeouts}
+{rules}
 
 [[repository]]
 id = "{REPOSITORY_ID}"
@@ -509,7 +518,7 @@ ai = ["model"]
     )
 }
 
-fn second_resource(at: SocketAddr, resource: &str, timeouts: &str) -> String {
+fn second_resource(at: SocketAddr, resource: &str, rules: &str) -> String {
     format!(
         r#"[[s3]]
 name = "second"
@@ -521,7 +530,7 @@ secret_access_key = "plain:{UPSTREAM_SECRET}"
 allow_http = true
 allow_private = true
 {resource}
-{timeouts}
+{rules}
 "#
     )
 }
