@@ -41,6 +41,8 @@ test: check
 
 test-long: check
 	PROPTEST_CASES=20000 AQUEDUCT_CRASH_RUNS=200 $(SETUP) cargo test $(FLAGS)
+	fuzz/run 60
+	AQUEDUCT_BIN=$(BUILT) tests/attack/run
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run --long
 
 bench:

@@ -28,6 +28,8 @@ mod drain;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod forms;
 #[cfg(test)]
 mod full_disk;
@@ -47,6 +49,8 @@ mod names;
 mod object_store;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod regressions;
 #[cfg(test)]

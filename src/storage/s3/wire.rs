@@ -44,6 +44,10 @@ const DELETE_FIELDS: &[&str] = &["VersionId", "ETag", "LastModifiedTime", "Size"
 /// Parses a batch delete. Whatever it does not know is refused, since it might narrow the delete.
 pub fn parse_delete(document: &[u8]) -> Result<Delete> {
     let text = std::str::from_utf8(document).map_err(|_| malformed())?;
+    // No XML has it, and there is no way to write it again.
+    if text.contains('\0') {
+        return Err(malformed());
+    }
     let mut delete = Delete::default();
     let mut entry: Option<(DeleteEntry, bool)> = None;
     walk(text, |node| {
@@ -316,6 +320,10 @@ mod tests {
                 Some(vec![entry("//a/../x")]),
             ),
             ("<Delete></Delete>", None),
+            (
+                "<Delete><Object><Key>a</Key><ETag>\0</ETag></Object></Delete>",
+                None,
+            ),
             ("<Delete><Object></Object></Delete>", None),
             (
                 "<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>",
