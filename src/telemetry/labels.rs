@@ -103,7 +103,6 @@ ops! {
     GetObjectLockConfiguration: Meta,
     GetObjectRetention: Meta,
     GetObjectTagging: Meta,
-    GetObjectTorrent: Read,
     GetPublicAccessBlock: Meta,
     HeadBucket: Meta,
     HeadObject: Meta,

@@ -400,7 +400,6 @@ pub(super) static TABLE: &[Row] = &[
         .query(&["select-type"])
         .headers(&[CONTENT_TYPE, SSE_C])
         .document(CONFIG_BYTES_MAX),
-    row(Op::GetObjectTorrent, Object, Get, &["torrent"]).needs(Read, Class::Read),
     // Buckets.
     row(Op::ListBuckets, Service, Get, &[])
         .needs(Read, Class::List)

@@ -100,6 +100,7 @@ fn operations_are_selected_by_method_level_and_sub_resource() {
 fn what_no_row_lists_is_refused() {
     for (method, target, expected) in [
         ("GET", "/bkt?unknown", Kind::Unsupported),
+        ("GET", "/bkt/k?torrent", Kind::Unsupported),
         ("GET", "/bkt?session", Kind::Unsupported),
         ("GET", "/bkt?acl&policy", Kind::Unsupported),
         ("GET", "/bkt/k?uploads", Kind::Unsupported),
