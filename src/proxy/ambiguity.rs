@@ -128,7 +128,9 @@ fn is_host(host: &[u8]) -> bool {
     let port = match port.split_first() {
         None => true,
         Some((b':', digits)) => std::str::from_utf8(digits).is_ok_and(|digits| {
-            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+            // RFC 3986, section 3.2.3: a port may be empty.
+            digits.bytes().all(|byte| byte.is_ascii_digit())
+                && (digits.is_empty() || digits.parse::<u16>().is_ok())
         }),
         Some(_) => false,
     };
