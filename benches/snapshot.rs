@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicI64;
 use aqueduct::config::snapshot::KeyEntry;
 use aqueduct::keys::signing::SigningCache;
 use aqueduct::keys::{Access, Family, Key, Material};
-use aqueduct::policy::limit::{RepositoryLimiter, RepositoryRules};
+use aqueduct::policy::limit::{Limiter, Rules, Whose};
 use aqueduct::policy::route::Repository;
 use aqueduct::secret::Secret;
 use aqueduct::telemetry::metrics::Metrics;
@@ -55,12 +55,13 @@ fn keys(ids: &[String]) -> Keys {
         name: "prod".into(),
         storage: None,
         ai: None,
-        limiter: Arc::new(RepositoryLimiter::new(RepositoryRules::default())),
+        limiter: Arc::new(Limiter::new(Whose::Repository, Rules::default())),
         meters: Metrics::new().repository("prod"),
     });
     let entry = |id: &String| KeyEntry {
         key: Arc::new(key(id)),
         repository: Arc::clone(&repository),
+        limiter: None,
     };
     ids.iter()
         .map(|id| (id.as_str().into(), entry(id)))

@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keys::Key;
 use crate::message::reply::Reply;
 use crate::policy::authorize::{self, Demand, Permit, Scope};
+use crate::policy::limit::Limiter;
 use crate::policy::route::{Bucket, CreatedBuckets, Repository, Resource, StorageEndpoint};
 use crate::storage::s3::auth::{self, Payload, Verified};
 use crate::storage::s3::buckets::{self, CreatedPage, ListedBucket, Page};
@@ -33,6 +34,8 @@ use crate::storage::s3::{Arrival, names, wire};
 pub struct Identified {
     pub key: Arc<Key>,
     pub repository: Arc<Repository>,
+    /// Where the key has limits of its own.
+    pub limiter: Option<Arc<Limiter>>,
     pub request: S3Request,
     pub payload: Payload,
 }
@@ -105,10 +108,16 @@ fn admit(
 ) -> Result<Identified> {
     let rule = storage(&verified.key().repository)?.unsigned_payload;
     verified.check_unsigned(&request, rule, arrival.secure)?;
-    let (KeyEntry { key, repository }, payload) = verified.into_parts();
+    let (entry, payload) = verified.into_parts();
+    let KeyEntry {
+        key,
+        repository,
+        limiter,
+    } = entry;
     authorize::check_use(key, peer, arrival.now)?;
     key.touch(arrival.now);
     Ok(Identified {
+        limiter: limiter.clone(),
         key: Arc::clone(key),
         repository: Arc::clone(repository),
         request,

@@ -152,6 +152,23 @@ fn count_panics(metrics: &Arc<Metrics>) {
     }));
 }
 
+/// How many descriptors the process may open, which is from now on as many as it may ask for.
+fn descriptors() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::debug!(%error, "the limit of file descriptors stays");
+            limit.current
+        }
+    }
+}
+
 fn start_logging(snapshot: &Snapshot) {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::fmt;
@@ -186,7 +203,7 @@ fn engine(live: &Arc<Live>, metrics: &Arc<Metrics>, snapshot: &Snapshot) -> Resu
         dialer: Dialer::new(),
         metrics: Arc::clone(metrics),
         log: AccessLog::open(Sink::Stdout, metrics.log_dropped())?,
-        gate: Arc::new(Gate::default()),
+        gate: Arc::new(Gate::new(descriptors())),
         ai: AiState::default(),
         ai_bytes: Arc::new(Semaphore::new(ai_bytes)),
         admin: OnceLock::new(),

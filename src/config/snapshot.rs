@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::keys::Key;
+use crate::policy::limit::{Limiter, Rules};
 use crate::policy::route::{Repository, Resource};
 use crate::protocol::Front;
 use crate::secret::Secret;
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub cors: Option<Cors>,
     pub log: LogSettings,
     pub limits: GlobalLimits,
+    /// Of all requests together.
+    pub limiter: Arc<Limiter>,
     pub admin: AdminSettings,
     /// Sorted by name.
     pub repositories: Vec<Arc<Repository>>,
@@ -51,6 +54,8 @@ pub struct Snapshot {
 pub struct KeyEntry {
     pub key: Arc<Key>,
     pub repository: Arc<Repository>,
+    /// Where the key has limits of its own.
+    pub limiter: Option<Arc<Limiter>>,
 }
 
 impl AsRef<Key> for KeyEntry {
@@ -143,6 +148,8 @@ pub struct GlobalLimits {
     pub ai_body_bytes: usize,
     /// All AI request bodies held at one time, in bytes.
     pub ai_body_bytes_total: usize,
+    /// Of all requests together.
+    pub requests: Rules,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

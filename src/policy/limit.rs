@@ -11,18 +11,27 @@ use crate::telemetry::labels::LimitScope;
 /// When a refused request may come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Rules of one repository. `None`: no limit.
+/// How much at once. `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RepositoryRules {
+pub struct Rules {
     /// Requests a second, with bursts of one second's worth.
     pub rps: Option<u32>,
     /// Requests at once.
     pub concurrent: Option<u32>,
 }
 
-/// Counters of one repository, kept over reloads by its name.
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Key,
+    Repository,
+    Everybody,
+}
+
+/// Counters of one key, one repository or everybody, kept over reloads.
 #[derive(Debug)]
-pub struct RepositoryLimiter {
+pub struct Limiter {
+    whose: Whose,
     rps: AtomicU32,
     concurrent: AtomicU32,
     inflight: AtomicU32,
@@ -41,11 +50,35 @@ pub struct Refused {
 
 /// Held while a request runs; dropping it frees its place.
 #[derive(Debug)]
-pub struct Entered(Arc<RepositoryLimiter>);
+pub struct Entered(Arc<Limiter>);
 
-impl RepositoryLimiter {
-    pub fn new(rules: RepositoryRules) -> Self {
+/// The limits of one request, narrowest first: what one of them refuses costs the wider ones nothing.
+#[derive(Debug)]
+pub struct Limits<'a> {
+    pub key: Option<&'a Arc<Limiter>>,
+    pub repository: &'a Arc<Limiter>,
+    pub everybody: &'a Arc<Limiter>,
+}
+
+/// The places of one request.
+pub type Places = (Option<Entered>, Entered, Option<Entered>);
+
+impl Limits<'_> {
+    /// Takes a place of each, or says when to come back.
+    pub fn enter(&self, now: Instant) -> Result<Places, Refused> {
+        let key = self.key.map(|key| key.enter(now)).transpose()?;
+        let repository = self.repository.enter(now)?;
+        // Every request would count in the same place, which is not free: only where somebody asked for it.
+        let counted = self.everybody.has_rules();
+        let everybody = counted.then(|| self.everybody.enter(now)).transpose()?;
+        Ok((key, repository, everybody))
+    }
+}
+
+impl Limiter {
+    pub fn new(whose: Whose, rules: Rules) -> Self {
         let limiter = Self {
+            whose,
             rps: AtomicU32::new(0),
             concurrent: AtomicU32::new(0),
             inflight: AtomicU32::new(0),
@@ -57,7 +90,7 @@ impl RepositoryLimiter {
     }
 
     /// Replaces the rules and keeps the counters.
-    pub fn set_rules(&self, rules: RepositoryRules) {
+    pub fn set_rules(&self, rules: Rules) {
         self.rps.store(rules.rps.unwrap_or(0), Ordering::Relaxed);
         self.concurrent
             .store(rules.concurrent.unwrap_or(0), Ordering::Relaxed);
@@ -69,10 +102,18 @@ impl RepositoryLimiter {
         let before = self.inflight.fetch_add(1, Ordering::Relaxed);
         let entered = Entered(Arc::clone(self));
         if concurrent != 0 && before >= concurrent {
-            return Err(refused(
-                LimitScope::Concurrent,
-                "Too many requests at once for this repository.",
-            ));
+            let (scope, message) = match self.whose {
+                Whose::Key => (
+                    LimitScope::KeyConcurrent,
+                    "Too many requests at once for this key.",
+                ),
+                Whose::Repository => (
+                    LimitScope::Concurrent,
+                    "Too many requests at once for this repository.",
+                ),
+                Whose::Everybody => (LimitScope::GlobalConcurrent, "Too many requests at once."),
+            };
+            return Err(refused(scope, message));
         }
         self.take_token(now)?;
         Ok(entered)
@@ -102,10 +143,15 @@ impl RepositoryLimiter {
                 let arrival = arrival.max(now);
                 (arrival - now < SECOND_NS).then_some(arrival + interval)
             });
-        match taken {
-            Ok(_) => Ok(()),
-            Err(_) => Err(refused(LimitScope::Rps, "Please reduce your request rate.")),
+        if taken.is_ok() {
+            return Ok(());
         }
+        let scope = match self.whose {
+            Whose::Key => LimitScope::KeyRps,
+            Whose::Repository => LimitScope::Rps,
+            Whose::Everybody => LimitScope::GlobalRps,
+        };
+        Err(refused(scope, "Please reduce your request rate."))
     }
 }
 
@@ -126,16 +172,19 @@ mod tests {
 
     #[test]
     fn concurrency_is_freed_on_drop_and_survives_new_rules() {
-        let limiter = Arc::new(RepositoryLimiter::new(RepositoryRules {
-            rps: None,
-            concurrent: Some(1),
-        }));
+        let limiter = Arc::new(Limiter::new(
+            Whose::Repository,
+            Rules {
+                rps: None,
+                concurrent: Some(1),
+            },
+        ));
         let now = Instant::now();
         let first = limiter.enter(now).unwrap();
         let refused = limiter.enter(now).unwrap_err();
         assert_eq!(refused.scope, LimitScope::Concurrent);
         assert_eq!(refused.error.kind(), Kind::RateLimited);
-        limiter.set_rules(RepositoryRules {
+        limiter.set_rules(Rules {
             rps: None,
             concurrent: Some(2),
         });
@@ -147,10 +196,13 @@ mod tests {
 
     #[test]
     fn rate_allows_a_second_of_burst_then_the_rate() {
-        let limiter = Arc::new(RepositoryLimiter::new(RepositoryRules {
-            rps: Some(10),
-            concurrent: None,
-        }));
+        let limiter = Arc::new(Limiter::new(
+            Whose::Repository,
+            Rules {
+                rps: Some(10),
+                concurrent: None,
+            },
+        ));
         let start = Instant::now();
         let passed = (0..30).filter(|_| limiter.enter(start).is_ok()).count();
         assert_eq!(passed, 10);
@@ -158,5 +210,39 @@ mod tests {
         let later = start + Duration::from_millis(500);
         let passed = (0..30).filter(|_| limiter.enter(later).is_ok()).count();
         assert_eq!(passed, 5);
+    }
+
+    #[test]
+    fn what_the_key_refuses_costs_the_repository_nothing() {
+        let limiter = |whose, concurrent| {
+            let rules = Rules {
+                rps: None,
+                concurrent,
+            };
+            Arc::new(Limiter::new(whose, rules))
+        };
+        let key = limiter(Whose::Key, Some(1));
+        let repository = limiter(Whose::Repository, Some(2));
+        let everybody = limiter(Whose::Everybody, Some(3));
+        let limits = |key| Limits {
+            key,
+            repository: &repository,
+            everybody: &everybody,
+        };
+        let now = Instant::now();
+        let first = limits(Some(&key)).enter(now).unwrap();
+        let scope = |key| limits(key).enter(now).unwrap_err().scope;
+        assert_eq!(scope(Some(&key)), LimitScope::KeyConcurrent);
+        assert_eq!(repository.inflight(), 1);
+        let second = limits(None).enter(now).unwrap();
+        assert_eq!(scope(None), LimitScope::Concurrent);
+        everybody.set_rules(Rules {
+            rps: None,
+            concurrent: Some(1),
+        });
+        drop(first);
+        assert_eq!(scope(None), LimitScope::GlobalConcurrent);
+        drop(second);
+        assert_eq!((repository.inflight(), everybody.inflight()), (0, 0));
     }
 }

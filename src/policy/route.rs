@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::keys::AiType;
 use crate::keys::signing::SigningCache;
 use crate::policy::health::{Health, HealthRules};
-use crate::policy::limit::RepositoryLimiter;
+use crate::policy::limit::Limiter;
 use crate::protocol::{Dialect, Protocol};
 use crate::secret::Secret;
 use crate::telemetry::metrics::{RepositoryMeters, ResourceMeters};
@@ -26,7 +26,7 @@ pub struct Repository {
     pub name: Arc<str>,
     pub storage: Option<StorageEndpoint>,
     pub ai: Option<AiEndpoint>,
-    pub limiter: Arc<RepositoryLimiter>,
+    pub limiter: Arc<Limiter>,
     pub meters: Arc<RepositoryMeters>,
 }
 

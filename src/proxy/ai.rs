@@ -27,6 +27,7 @@ use crate::config::snapshot::KeyEntry;
 use crate::error::{Error, Fault, Kind, Result};
 use crate::message::reply::Reply;
 use crate::policy::authorize;
+use crate::policy::limit::Limits;
 use crate::policy::route::{AiEndpoint, Resource, UsageInjection};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
@@ -95,12 +96,20 @@ async fn run(
     }
     let (op, entry) = identify(head, arrived)?;
     record.op = Op::from_name(op.label());
-    let KeyEntry { key, repository } = &entry;
+    let KeyEntry {
+        key,
+        repository,
+        limiter,
+    } = &entry;
     record.identified(key, repository);
     authorize::check_use(key, arrived.peer, arrived.now)?;
     key.touch(arrived.now);
-    let _entered = repository
-        .limiter
+    let limits = Limits {
+        key: limiter.as_ref(),
+        repository: &repository.limiter,
+        everybody: &arrived.snapshot.limiter,
+    };
+    let _entered = limits
         .enter(arrived.started)
         .map_err(|refused| record.limited(refused))?;
     sabotage::pass(Point::Request, || storage::path(session));

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::error::{Error, Fault, Kind, Result};
 use crate::policy::route::Resource;
 use crate::proxy::pool::Idle;
+use crate::proxy::race;
 use crate::proxy::upstream::Upstream;
 
 /// How long a resolved name is used before it is looked up again.
@@ -74,21 +75,29 @@ impl Dialer {
     /// A connection to `resource`: pooled, or new to the first of its addresses that answers.
     pub async fn connect(&self, resource: &Arc<Resource>) -> Result<Link> {
         let peers = self.peers(resource).await?;
-        let mut last = None;
+        let timeouts = &resource.timeouts;
+        let link = |mut session: Box<Upstream>, reused, at| {
+            session.set_write_timeout(Some(timeouts.idle));
+            Link {
+                session,
+                reused,
+                peers: Arc::clone(&peers),
+                at,
+            }
+        };
         for (at, peer) in peers.list.iter().enumerate() {
-            match self.session(peer, resource.timeouts.pool_idle).await {
-                Ok((mut session, reused)) => {
-                    session.set_write_timeout(Some(resource.timeouts.idle));
-                    return Ok(Link {
-                        session,
-                        reused,
-                        peers: Arc::clone(&peers),
-                        at,
-                    });
-                }
-                Err(error) => last = Some(error),
+            if let Some(kept) = peer.idle.take(timeouts.pool_idle) {
+                return Ok(link(kept, true, at));
             }
         }
+        // Boxed: connecting takes 9 KB of state, which most requests never need.
+        let raced = Box::pin(race::first(peers.list.len(), |at| {
+            self.connector.new_stream(&peers.list[at].target)
+        }));
+        let last = match raced.await {
+            Ok((at, stream)) => return Ok(link(Box::new(Upstream::new(stream)), false, at)),
+            Err(last) => last,
+        };
         let fault = last
             .as_ref()
             .map_or(Fault::Connect, |error| fault(error.etype()));
@@ -99,20 +108,6 @@ impl Dialer {
                     last.map_or_else(|| "no address".to_owned(), |error| error.to_string()),
                 ),
         )
-    }
-
-    /// A session with `peer`, and whether it came from the pool.
-    async fn session(
-        &self,
-        peer: &Peer,
-        idle_max: Duration,
-    ) -> pingora::Result<(Box<Upstream>, bool)> {
-        if let Some(kept) = peer.idle.take(idle_max) {
-            return Ok((kept, true));
-        }
-        // Boxed: connecting takes 9 KB of state, which most requests never need.
-        let stream = Box::pin(self.connector.new_stream(&peer.target)).await?;
-        Ok((Box::new(Upstream::new(stream)), false))
     }
 
     /// Gives a connection back after a complete exchange.
@@ -259,13 +254,14 @@ async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {
             .await
             .map_err(|_| unresolved("timed out"))?
             .map_err(unresolved)?;
-        found.take(ADDRESSES_MAX).collect()
+        found.collect()
     };
     let allowed: Vec<SocketAddr> = found
         .iter()
         .copied()
         .filter(|address| origin.allow_private || is_public(address.ip()))
         .collect();
+    let allowed = race::by_turns(&allowed, ADDRESSES_MAX);
     if allowed.is_empty() {
         let why = if found.is_empty() {
             "no address"

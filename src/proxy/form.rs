@@ -11,6 +11,7 @@ use pingora::time::timeout;
 use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
 use crate::pipeline::{self, Hop, Identified, Plan};
+use crate::policy::limit::Limits;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
 use crate::proxy::record::Record;
@@ -43,12 +44,17 @@ pub async fn serve(
     let Identified {
         key,
         repository,
+        limiter,
         request,
         payload,
     } = identified;
     record.identified(&key, &repository);
-    let _entered = repository
-        .limiter
+    let limits = Limits {
+        key: limiter.as_ref(),
+        repository: &repository.limiter,
+        everybody: &arrived.snapshot.limiter,
+    };
+    let _entered = limits
         .enter(arrived.started)
         .map_err(|refused| record.limited(refused))?;
     let permitted = pipeline::permit(key, Arc::clone(&repository), request.without_body()?)?;

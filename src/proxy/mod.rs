@@ -25,6 +25,7 @@ pub mod ids;
 pub mod intake;
 pub mod late;
 pub mod pool;
+mod race;
 pub mod record;
 pub mod relay;
 pub mod respond;

@@ -38,6 +38,7 @@ use crate::config::snapshot::{GlobalLimits, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
 use crate::proxy::engine::{Arrived, Engine, Running};
+use crate::proxy::gate::Visitor;
 use crate::proxy::watchdog::Watchdog;
 use crate::proxy::{admin, ai, ambiguity, clock, ids, intake, respond, storage};
 use crate::telemetry::labels::{AdminRoute, ConnectionRejection, Op, Proto};
@@ -75,8 +76,12 @@ impl ServerApp for Listener {
     ) -> Option<Stream> {
         let limits = self.engine.live.current().limits;
         let peer = client_address(&stream);
+        let visitor = match self.fronts.as_slice() {
+            [Front::Admin] => Visitor::Admin,
+            _ => Visitor::Client(peer.map(|peer| peer.ip())),
+        };
         let entered = self.engine.gate.enter(
-            peer.map(|peer| peer.ip()),
+            visitor,
             limits.max_connections,
             limits.max_connections_per_ip,
         );

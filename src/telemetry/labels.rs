@@ -254,7 +254,7 @@ label! {
     /// Why a connection was not taken.
     ConnectionRejection {
         Total => "max_connections", PerIp => "max_connections_per_ip",
-        HeaderDeadline => "header_deadline",
+        HeaderDeadline => "header_deadline", Descriptors => "file_descriptors",
     }
 }
 
@@ -295,6 +295,8 @@ label! {
     /// Which limit refused a request.
     LimitScope {
         Rps => "rps", Concurrent => "concurrent", BodyMemory => "body_memory",
+        KeyRps => "key_rps", KeyConcurrent => "key_concurrent",
+        GlobalRps => "global_rps", GlobalConcurrent => "global_concurrent",
     }
 }
 

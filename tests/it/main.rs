@@ -48,9 +48,13 @@ mod names;
 #[cfg(test)]
 mod object_store;
 #[cfg(test)]
+mod overload;
+#[cfg(test)]
 mod panics;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod quotas;
 #[cfg(test)]
 mod regressions;
 #[cfg(test)]

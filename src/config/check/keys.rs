@@ -229,6 +229,14 @@ fn narrowing(cx: &mut Cx<'_>, at: At<'_, Arc<Key>>, opens: Option<&Opens<'_>>) {
             "the key expires before it begins",
         );
     }
+    for limit in [&written.limits.rps, &written.limits.concurrent] {
+        if let Some(limit) = limit
+            && *limit.get_ref() == 0
+        {
+            cx.error(document, "E013", limit.span(), "must be at least 1")
+                .hint = Some("leave it out for no limit".into());
+        }
+    }
     let buckets = written
         .allow_buckets
         .iter()

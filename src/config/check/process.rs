@@ -300,7 +300,12 @@ fn limits(cx: &mut Cx<'_>, document: &Document, limits: Option<&Limits>) {
     {
         cx.error(document, "E013", size.span(), "must be from 4KiB to 1MiB");
     }
-    for count in [&limits.max_connections, &limits.max_connections_per_ip] {
+    for count in [
+        &limits.max_connections,
+        &limits.max_connections_per_ip,
+        &limits.rps,
+        &limits.concurrent,
+    ] {
         if let Some(count) = count
             && *count.get_ref() == 0
         {

@@ -30,7 +30,7 @@ use super::words::{AccessWord, AiTypeWord, FamilyWord};
 use crate::keys::seal::{Aad, MasterRing};
 use crate::keys::signing::SigningCache;
 use crate::keys::{Access, AiType, Family, Key, Material, hash};
-use crate::policy::limit::{RepositoryLimiter, RepositoryRules};
+use crate::policy::limit::{Limiter, Rules, Whose};
 use crate::policy::route::{Repository, Resource};
 use crate::secret::Secret;
 use crate::telemetry::metrics::Metrics;
@@ -54,7 +54,18 @@ pub struct Memory {
     resources: HashMap<Arc<str>, Arc<Resource>>,
     /// The same by id, which outlives a name.
     resources_by_id: HashMap<Uuid, Arc<Resource>>,
-    limiters: HashMap<Uuid, Arc<RepositoryLimiter>>,
+    limiters: HashMap<Uuid, Arc<Limiter>>,
+    /// By key id, of keys that have limits.
+    key_limiters: HashMap<Uuid, Arc<Limiter>>,
+    everybody: Option<Arc<Limiter>>,
+}
+
+impl Memory {
+    /// The counters of all requests together.
+    fn everybody(&self) -> Arc<Limiter> {
+        let known = self.everybody.as_ref().map(Arc::clone);
+        known.unwrap_or_else(|| Arc::new(Limiter::new(Whose::Everybody, Rules::default())))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -76,7 +87,7 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     pub memory: Memory,
     /// Limits that change when it is installed.
-    pub rules: Vec<(Arc<RepositoryLimiter>, RepositoryRules)>,
+    pub rules: Vec<(Arc<Limiter>, Rules)>,
     pub masters: Arc<MasterRing>,
 }
 
@@ -121,26 +132,23 @@ pub fn compile(
     if blocks {
         return (None, problems);
     }
-    let mut snapshot = process::snapshot(checked.root.written, set, inputs.now);
+    let everybody = inputs.memory.everybody();
+    let limiter = Arc::clone(&everybody);
+    let mut snapshot = process::snapshot(checked.root.written, set, limiter, inputs.now);
+    rules.push((Arc::clone(&everybody), snapshot.limits.requests));
     snapshot.tls.certificates = certificates;
-    for kept in kept.values() {
-        if let Some(repository) = repositories.get(&*kept.key.repository) {
-            add_key(&mut snapshot, &kept.key, repository);
-        }
-    }
+    let key_limiters = add_keys(
+        &mut snapshot,
+        &kept,
+        &repositories,
+        inputs.memory,
+        &mut rules,
+    );
     snapshot.repositories = repositories.into_values().collect();
     snapshot.repositories.sort_by(|a, b| a.name.cmp(&b.name));
     snapshot.resources = resources.values().map(Arc::clone).collect();
     snapshot.resources.sort_by(|a, b| a.name.cmp(&b.name));
-    let limiters = snapshot
-        .repositories
-        .iter()
-        .map(|repository| (repository.id, Arc::clone(&repository.limiter)))
-        .collect();
-    let resources_by_id = resources
-        .values()
-        .map(|resource| (resource.id, Arc::clone(resource)))
-        .collect();
+    let limiters = limiters(&snapshot.repositories);
     let compiled = Compiled {
         snapshot,
         rules,
@@ -148,18 +156,80 @@ pub fn compile(
         memory: Memory {
             masters: Some(masters),
             keys: kept,
+            resources_by_id: by_id(&resources),
             resources,
-            resources_by_id,
             limiters,
+            key_limiters,
+            everybody: Some(everybody),
         },
     };
     (Some(compiled), problems)
 }
 
-fn add_key(snapshot: &mut Snapshot, key: &Arc<Key>, repository: &Arc<Repository>) {
+fn by_id(resources: &HashMap<Arc<str>, Arc<Resource>>) -> HashMap<Uuid, Arc<Resource>> {
+    let resources = resources.values();
+    resources.map(|one| (one.id, Arc::clone(one))).collect()
+}
+
+fn limiters(repositories: &[Arc<Repository>]) -> HashMap<Uuid, Arc<Limiter>> {
+    let repositories = repositories.iter();
+    repositories
+        .map(|one| (one.id, Arc::clone(&one.limiter)))
+        .collect()
+}
+
+/// Puts every key where requests look for it; the counters of those that have limits.
+fn add_keys(
+    snapshot: &mut Snapshot,
+    kept: &HashMap<Uuid, KeptKey>,
+    repositories: &HashMap<&str, Arc<Repository>>,
+    memory: &Memory,
+    rules: &mut Vec<(Arc<Limiter>, Rules)>,
+) -> HashMap<Uuid, Arc<Limiter>> {
+    let mut limiters = HashMap::new();
+    for kept in kept.values() {
+        let Some(repository) = repositories.get(&*kept.key.repository) else {
+            continue;
+        };
+        let limiter = key_limiter(kept, memory, rules);
+        if let Some(limiter) = &limiter {
+            limiters.insert(kept.key.id, Arc::clone(limiter));
+        }
+        add_key(snapshot, &kept.key, repository, limiter);
+    }
+    limiters
+}
+
+/// The counters of a key that has limits: those it had, if it had any.
+fn key_limiter(
+    kept: &KeptKey,
+    memory: &Memory,
+    rules: &mut Vec<(Arc<Limiter>, Rules)>,
+) -> Option<Arc<Limiter>> {
+    let written = &kept.written.limits;
+    let rule = Rules {
+        rps: written.rps.as_ref().map(|rps| *rps.get_ref()),
+        concurrent: written.concurrent.as_ref().map(|it| *it.get_ref()),
+    };
+    if rule == Rules::default() {
+        return None;
+    }
+    let before = memory.key_limiters.get(&kept.key.id).map(Arc::clone);
+    let limiter = before.unwrap_or_else(|| Arc::new(Limiter::new(Whose::Key, rule)));
+    rules.push((Arc::clone(&limiter), rule));
+    Some(limiter)
+}
+
+fn add_key(
+    snapshot: &mut Snapshot,
+    key: &Arc<Key>,
+    repository: &Arc<Repository>,
+    limiter: Option<Arc<Limiter>>,
+) {
     let entry = KeyEntry {
         key: Arc::clone(key),
         repository: Arc::clone(repository),
+        limiter,
     };
     match &key.material {
         Material::Hmac(_) => {

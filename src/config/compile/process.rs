@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use crate::config::source::SourceSet;
 use crate::config::units::{Rate, Size, Span};
 use crate::config::words::{LogFormat, LogLevel, RoleWord};
 use crate::keys::hash;
+use crate::policy::limit::{Limiter, Rules};
 use crate::protocol::{Front, Protocol};
 
 const STATE_DIR: &str = "/var/lib/aqueduct";
@@ -29,7 +31,12 @@ const STATE_DIR: &str = "/var/lib/aqueduct";
 const ADMIN_ADDRESS: &str = "127.0.0.1:9901";
 
 /// A snapshot with everything but certificates, resources, repositories and keys.
-pub(super) fn snapshot(root: &Root, set: &SourceSet, now: Timestamp) -> Snapshot {
+pub(super) fn snapshot(
+    root: &Root,
+    set: &SourceSet,
+    limiter: Arc<Limiter>,
+    now: Timestamp,
+) -> Snapshot {
     let listen = listen(root);
     Snapshot {
         generation: 0,
@@ -49,6 +56,7 @@ pub(super) fn snapshot(root: &Root, set: &SourceSet, now: Timestamp) -> Snapshot
         cors: root.cors.as_ref().map(cors),
         log: log(root.log.as_ref()),
         limits: limits(root.limits.clone().unwrap_or_default()),
+        limiter,
         admin: admin(root, &listen),
         listen,
         repositories: Vec::new(),
@@ -189,6 +197,10 @@ fn limits(written: model::Limits) -> GlobalLimits {
         drain: duration(written.drain, 120),
         ai_body_bytes: bytes(written.ai_body_bytes, 32 << 20),
         ai_body_bytes_total: bytes(written.ai_body_bytes_total, 512 << 20),
+        requests: Rules {
+            rps: written.rps.map(Spanned::into_inner),
+            concurrent: written.concurrent.map(Spanned::into_inner),
+        },
     }
 }
 

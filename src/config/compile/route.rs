@@ -12,7 +12,7 @@ use super::resource::for_all_buckets;
 use crate::config::check::{Checked, Resource as Written};
 use crate::config::model::{self, Model};
 use crate::config::words::{Endpoint, Payload};
-use crate::policy::limit::{RepositoryLimiter, RepositoryRules};
+use crate::policy::limit::{Limiter, Rules, Whose};
 use crate::policy::route::{
     AiEndpoint, Bucket, CreatedBuckets, ModelRoute, ModelTarget, Repository, Resource,
     StorageEndpoint, UnsignedPayload,
@@ -31,7 +31,7 @@ impl Cx<'_> {
         written: &model::Repository,
         checked: &Checked<'_>,
         resources: &Resources,
-        rules: &mut Vec<(Arc<RepositoryLimiter>, RepositoryRules)>,
+        rules: &mut Vec<(Arc<Limiter>, Rules)>,
     ) -> Option<Repository> {
         let id = *written.id.get_ref();
         let name = written.name.get_ref().as_str();
@@ -44,13 +44,13 @@ impl Cx<'_> {
             [] => None,
             [..] => Some(ai(written, checked, resources)?),
         };
-        let rule = RepositoryRules {
+        let rule = Rules {
             rps: written.limits.rps.as_ref().map(|rps| *rps.get_ref()),
             concurrent: written.limits.concurrent.as_ref().map(|it| *it.get_ref()),
         };
         let limiter = match self.inputs.memory.limiters.get(&id) {
             Some(limiter) => Arc::clone(limiter),
-            None => Arc::new(RepositoryLimiter::new(rule)),
+            None => Arc::new(Limiter::new(Whose::Repository, rule)),
         };
         rules.push((Arc::clone(&limiter), rule));
         Some(Repository {

@@ -62,8 +62,8 @@ macro_rules! section {
 mod workload;
 
 pub use workload::{
-    Ai, Azure, Breaker, BucketEntry, Gcs, Key, Model, ModelAlias, Repository, RepositoryLimits,
-    Retries, S3, Timeouts,
+    Ai, Azure, Breaker, BucketEntry, Gcs, Key, KeyLimits, Model, ModelAlias, Repository,
+    RepositoryLimits, Retries, S3, Timeouts,
 };
 
 /// What one file holds. Any file may hold any of it but [`Process`], which is `aqueduct.toml`'s alone.
@@ -254,6 +254,10 @@ section! {
             max_connections: Option<Spanned<u32>>,
             /// Default 512.
             max_connections_per_ip: Option<Spanned<u32>>,
+            /// Requests a second, of all clients together. Default: no limit.
+            rps: Option<Spanned<u32>>,
+            /// Requests at once, of all clients together. Default: no limit.
+            concurrent: Option<Spanned<u32>>,
             /// What a request body must keep up after 10 s of grace; 0 for none. Default `"1KiB/s"`.
             min_body_rate: Option<Rate>,
             /// Longest wait for requests in flight at shutdown. Default `"120s"`.

@@ -267,6 +267,19 @@ section! {
 }
 
 section! {
+    /// Limits of one key.
+    #[derive(Default)]
+    "key.limits" KeyLimits {
+        optional {
+            /// Requests a second.
+            rps: Option<Spanned<u32>>,
+            /// Requests at once.
+            concurrent: Option<Spanned<u32>>,
+        }
+    }
+}
+
+section! {
     /// A key that clients use. `aqueduct key create` and the admin API write these, one a file, in `keys.d`.
     "[[key]]" Key {
         required {
@@ -303,6 +316,7 @@ section! {
             allow_prefixes: Vec<Spanned<String>>,
             /// Models, by the names that clients write.
             models: Vec<Spanned<String>>,
+            limits: KeyLimits,
             /// `sha256:` and 64 hex digits: an AI key's bearer token, hashed.
             secret_sha256: Option<Spanned<String>>,
             /// PEM: the public half of a GCS key. Not served by this version.

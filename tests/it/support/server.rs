@@ -66,13 +66,15 @@ pub(crate) enum Around {
     FullStdout,
     /// `keys.d` and the state directory are file systems of 1 MiB each, which only the process sees.
     OwnMounts,
+    /// No more than 256 file descriptors.
+    FewDescriptors,
 }
 
 impl Around {
     /// Whether this machine lets us have it.
     pub(crate) fn is_possible(self) -> bool {
         let mut command = match self {
-            Self::Usual | Self::FullStdout => return true,
+            Self::Usual | Self::FullStdout | Self::FewDescriptors => return true,
             Self::OwnMounts => unshare(),
         };
         let tried = command
@@ -84,6 +86,14 @@ impl Around {
     fn command(self, dir: &Path) -> Command {
         match self {
             Self::Usual | Self::FullStdout => command(),
+            Self::FewDescriptors => {
+                let mut command = Command::new("sh");
+                command
+                    .args(["-c", "ulimit -n 256 && exec \"$0\" \"$@\""])
+                    .env_remove("RUST_LOG")
+                    .arg(env!("CARGO_BIN_EXE_aqueduct"));
+                command
+            }
             Self::OwnMounts => {
                 let mount = |name: &str| {
                     format!(
@@ -385,7 +395,7 @@ fn spawn(dir: &Path, environment: &[(&str, &str)], around: Around) -> Child {
     let mut options = fs::OpenOptions::new();
     let log = options.create(true).append(true).open(log).unwrap();
     let stdout = match around {
-        Around::Usual | Around::OwnMounts => log.try_clone().unwrap(),
+        Around::Usual | Around::OwnMounts | Around::FewDescriptors => log.try_clone().unwrap(),
         Around::FullStdout => options.create(false).open("/dev/full").unwrap(),
     };
     around
