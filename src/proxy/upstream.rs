@@ -16,6 +16,7 @@ mod head;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ const BODY_READ: usize = 64 * 1024;
 const BODY_READ_LARGE: usize = 256 * 1024;
 /// Bytes of a body after which its client is known to take it: more than the sockets between us hold.
 const LARGE_AFTER: u64 = 256 * 1024;
+/// Large reads at once, in the whole process: sockets may hold megabytes of a client that has stopped, so a client that
+/// has taken much may still stall, and a thousand such must not hold a thousand large buffers.
+const LARGE_READS_MAX: usize = 128;
 /// Room below which a buffer that was handed on in part is replaced by a new one.
 const ROOM_MIN: usize = 4 * 1024;
 /// A head and a first part of a body up to this many bytes are written as one.
@@ -92,7 +96,31 @@ pub struct Upstream {
     body_bytes: u64,
     /// The last read of the body took all the room there was: more is there.
     was_full: bool,
+    /// The right to a large buffer.
+    large: Option<LargeRead>,
     keep: bool,
+}
+
+/// One of [`LARGE_READS_MAX`], until it is dropped.
+struct LargeRead;
+
+/// Claimed large reads.
+static LARGE_READS: AtomicUsize = AtomicUsize::new(0);
+
+impl LargeRead {
+    fn claim() -> Option<Self> {
+        let more = |claimed| (claimed < LARGE_READS_MAX).then_some(claimed + 1);
+        LARGE_READS
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()
+            .map(|_| Self)
+    }
+}
+
+impl Drop for LargeRead {
+    fn drop(&mut self) {
+        LARGE_READS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Upstream {
@@ -113,6 +141,7 @@ impl Upstream {
             framing: Framing::Closed,
             body_bytes: 0,
             was_full: false,
+            large: None,
             keep: false,
         }
     }
@@ -288,6 +317,9 @@ impl Upstream {
                 Next::End => return Ok(0),
                 Next::More => {}
             }
+            if self.large.is_none() && self.body_bytes >= LARGE_AFTER {
+                self.large = LargeRead::claim();
+            }
             let room = self.room();
             if self.buffer.capacity() - self.buffer.len() < room_min.min(room) {
                 self.buffer.reserve(room);
@@ -307,10 +339,10 @@ impl Upstream {
 
     /// Room for the next read of the body: as much as is surely there, and little for a stream of small pieces.
     fn room(&self) -> usize {
-        let most = if self.body_bytes < LARGE_AFTER {
-            BODY_READ
-        } else {
+        let most = if self.large.is_some() {
             BODY_READ_LARGE
+        } else {
+            BODY_READ
         };
         match self.framing {
             Framing::Sized(left) => {
@@ -335,6 +367,7 @@ impl Upstream {
         self.head = None;
         // An idle connection keeps no memory for bytes.
         self.buffer = BytesMut::new();
+        self.large = None;
         true
     }
 
