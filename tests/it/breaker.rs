@@ -81,11 +81,7 @@ async fn a_storm_of_failures_reaches_the_resource_no_more() {
         "{refused:?}"
     );
     assert_eq!(state(&server).await, 1);
-    assert!(
-        server.log().contains("\"flags\":\"BO\""),
-        "{}",
-        server.log()
-    );
+    server.logged("\"flags\":\"BO\"").await;
 
     // A reload keeps what is known of the resource.
     let asked = origin.requests().len();

@@ -61,7 +61,7 @@ async fn a_panic_before_the_answer_is_a_500_in_the_clients_protocol() {
 
     assert_eq!(panics(&server).await, 2);
     assert_quiet(&server);
-    let log = server.log();
+    let log = server.logged("/media/boom").await;
     let line = log.lines().find(|line| line.contains("/media/boom"));
     assert!(
         line.is_some_and(|line| line.contains("\"status\":500")),

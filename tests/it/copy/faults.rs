@@ -1,7 +1,6 @@
 //! Copies of which one side fails, leaves or is slow: whatever happens, nothing is left behind that looks whole.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -329,7 +328,7 @@ async fn both_resources_are_counted_and_the_one_that_failed_is_named() {
     assert_eq!(send(&server, &copy(&server, &[])).await.status, 200);
     assert_eq!(send(&server, &copy(&server, &[])).await.status, 500);
     let copied = "\"source_resource\":\"origin\",\"source_bucket\":\"media\",\"copied_bytes\":4}";
-    logged(&server, copied).await;
+    server.logged(copied).await;
     let metrics = server.admin("GET", "/metrics", "").await.text();
     for line in [
         // The third was for the rest, and brought the start again.
@@ -346,16 +345,6 @@ async fn both_resources_are_counted_and_the_one_that_failed_is_named() {
         !metrics
             .contains(r#"aqueduct_upstream_errors_total{reason="truncated",resource="second"}"#)
     );
-}
-
-/// Waits for words in the server's log.
-async fn logged(server: &Server, words: &str) {
-    within(words, async {
-        while !server.log().contains(words) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }
 
 /// From the last piece on the target may have the object: the copy is seen through.
@@ -381,7 +370,7 @@ async fn a_client_that_leaves_after_the_last_piece_ends_nothing() {
     drop(client);
     assert_eq!(server.get("k").await.status, 200);
     go.notify_one();
-    logged(&server, "CopyObject").await;
+    server.logged("CopyObject").await;
     // Answered on the first connection, which is then used again.
     assert_eq!(send(&server, &copy(&server, &[])).await.status, 200);
     assert_eq!((target.opened(), target.resets()), (1, 0));
@@ -399,7 +388,7 @@ async fn a_drain_waits_for_a_copy() {
         .until("the upload", |seen| seen.requests.len() == 1)
         .await;
     rustix::process::kill_process(server.pid(), rustix::process::Signal::TERM).unwrap();
-    logged(&server, "draining").await;
+    server.logged("draining").await;
     go.notify_one();
     assert_eq!(client.response().await.status, 200);
     assert!(server.exit().await.success());

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::raw::{Raw, Response};
 use super::sign::{self, Request};
+use super::within;
 
 /// The bucket as clients see it, and as the origin does.
 pub(crate) const BUCKET: &str = "media";
@@ -233,6 +234,20 @@ impl Server {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// The log once it holds `words`: the access log is written beside the answers.
+    pub(crate) async fn logged(&self, words: &str) -> String {
+        within(words, async {
+            loop {
+                let log = self.log();
+                if log.contains(words) {
+                    return log;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 
     pub(crate) fn pid(&self) -> rustix::process::Pid {
