@@ -287,10 +287,21 @@ fn no_head(why: &Broken) -> Failure {
     }
 }
 
+/// What the client still sends, or the news that it left.
+///
+/// After trailers over HTTP/2 the session says that the body goes on and, at once and every time, that it has ended:
+/// whoever asked again and again would never give its thread back. So the end is never reported, but waited behind.
+pub async fn hear(client: &mut ServerSession) -> pingora::Result<Option<Bytes>> {
+    match client.read_body_or_idle(false).await? {
+        Some(chunk) => Ok(Some(chunk)),
+        None => client.read_body_or_idle(true).await,
+    }
+}
+
 /// Ends when the client leaves; what it may still send is read and dropped.
 async fn watch(client: Option<&mut ServerSession>) -> pingora::Result<Option<Bytes>> {
     match client {
-        Some(client) => client.read_body_or_idle(false).await,
+        Some(client) => hear(client).await,
         None => std::future::pending().await,
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::message::reply::Reply;
 use crate::pipeline::Hop;
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, Outgoing, client_gone, exchange};
+use crate::proxy::exchange::{Answer, Outgoing, client_gone, exchange, hear};
 use crate::proxy::record::Record;
 use crate::proxy::{head, relay, respond, storage, tries};
 use crate::storage::s3::downstream::{self, ReplyBody};
@@ -87,7 +87,7 @@ pub async fn wait(
                     give_up_unless(committed, gone)?;
                 }
             }
-            idle = session.read_body_or_idle(false), if watches => {
+            idle = hear(session), if watches => {
                 // What the client may still send is read and dropped.
                 if let Err(gone) = idle {
                     listens = false;

@@ -13,7 +13,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Fault, Kind, Result};
 use crate::proxy::dial::Dialer;
-use crate::proxy::exchange::{Answer, broken, client_gone};
+use crate::proxy::exchange::{Answer, broken, client_gone, hear};
 use crate::proxy::upstream::{Broken, Upstream};
 
 /// Hands the body on as it is; `bytes` counts what was, however it ends. The connection is given back once it was read,
@@ -84,7 +84,7 @@ pub async fn next(upstream: &mut Upstream, client: &mut ServerSession) -> Result
         tokio::select! {
             biased;
             chunk = upstream.next_chunk() => return chunk.map_err(|error| truncated(&error)),
-            idle = client.read_body_or_idle(false) => idle.map_err(|error| client_gone(&error))?,
+            idle = hear(client) => idle.map_err(|error| client_gone(&error))?,
         };
     }
 }

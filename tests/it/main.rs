@@ -62,7 +62,11 @@ mod reload;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod slow_readers;
+#[cfg(test)]
 mod smuggling;
+#[cfg(test)]
+mod smuggling_h2;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
 use crate::proxy::ai::Heard;
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, broken, client_gone};
+use crate::proxy::exchange::{Answer, broken, client_gone, hear};
 use crate::proxy::record::Record;
 use crate::proxy::{cors, head, relay, respond, storage};
 use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
@@ -115,7 +115,7 @@ async fn stream(
         let chunk = tokio::select! {
             biased;
             chunk = answer.link.session.next_chunk() => chunk.map_err(|error| broken(&error)),
-            idle = session.read_body_or_idle(false) => match idle {
+            idle = hear(session) => match idle {
                 Ok(_) => continue,
                 Err(error) => break End::Cut(client_gone(&error)),
             },

@@ -75,6 +75,8 @@ pub(crate) struct Seen {
     pub(crate) ended: usize,
     /// Those of them that the other side reset.
     pub(crate) resets: usize,
+    /// How often [`Step::Flood`] wrote its bytes.
+    pub(crate) floods: usize,
 }
 
 type Script = dyn Fn(&Received, usize) -> Vec<Step> + Send + Sync;
@@ -119,6 +121,16 @@ impl Origin {
 
     pub(crate) fn resets(&self) -> usize {
         self.seen.borrow().resets
+    }
+
+    /// Waits until nothing more happens: every flood is held back.
+    pub(crate) async fn until_held_back(&self) {
+        const QUIET: Duration = Duration::from_millis(500);
+        let mut seen = self.seen.clone();
+        super::within("every flood to be held back", async {
+            while tokio::time::timeout(QUIET, seen.changed()).await.is_ok() {}
+        })
+        .await;
     }
 
     /// Waits until the condition holds for what was seen.
@@ -255,6 +267,7 @@ impl Connection {
                     if self.stream.write_all(&bytes).await.is_err() {
                         break;
                     }
+                    self.record.send_modify(|seen| seen.floods += 1);
                 }
                 false
             }
