@@ -7,8 +7,8 @@
 //! after the first add to a resource's load, so that a failing one is not hit harder for failing.
 //!
 //! [`Machine`] is a function of what it is told: the time and chance are arguments. [`Health`] shares it between
-//! requests and over reloads. Behind a lock, which is held for some 20 ns twice a request: counting a window
-//! without one takes a race or a stripe for each thread, and saves nothing that could be measured.
+//! requests and over reloads, behind a lock that is held for a few additions, twice a request: counting a window
+//! without one takes a race or a stripe for each thread.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
