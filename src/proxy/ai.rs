@@ -27,7 +27,6 @@ use crate::config::snapshot::KeyEntry;
 use crate::error::{Error, Fault, Kind, Result};
 use crate::message::reply::Reply;
 use crate::policy::authorize;
-use crate::policy::limit::Limits;
 use crate::policy::route::{AiEndpoint, Resource, UsageInjection};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
@@ -104,14 +103,7 @@ async fn run(
     record.identified(key, repository);
     authorize::check_use(key, arrived.peer, arrived.now)?;
     key.touch(arrived.now);
-    let limits = Limits {
-        key: limiter.as_ref(),
-        repository: &repository.limiter,
-        everybody: &arrived.snapshot.limiter,
-    };
-    let _entered = limits
-        .enter(arrived.started)
-        .map_err(|refused| record.limited(refused))?;
+    let _entered = arrived.enter(record, limiter.as_ref(), repository)?;
     sabotage::pass(Point::Request, || storage::path(session));
     let endpoint = repository
         .ai

@@ -12,9 +12,13 @@ use uuid::Uuid;
 use crate::admin::AdminState;
 use crate::config::live::Live;
 use crate::config::snapshot::Snapshot;
+use crate::error::Result;
+use crate::policy::limit::{Limiter, Limits, Places};
+use crate::policy::route::Repository;
 use crate::proxy::ai::AiState;
 use crate::proxy::dial::Dialer;
 use crate::proxy::gate::Gate;
+use crate::proxy::record::Record;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::TraceParent;
@@ -64,4 +68,22 @@ pub struct Arrived {
     /// `None` for a Unix socket.
     pub peer: Option<IpAddr>,
     pub secure: bool,
+}
+
+impl Arrived {
+    /// Takes the request's places under its limits, or notes which one refused.
+    pub fn enter(
+        &self,
+        record: &mut Record,
+        key: Option<&Arc<Limiter>>,
+        repository: &Repository,
+    ) -> Result<Places> {
+        let limits = Limits {
+            key,
+            repository: &repository.limiter,
+            everybody: &self.snapshot.limiter,
+        };
+        let entered = limits.enter(self.started);
+        entered.map_err(|refused| record.limited(refused))
+    }
 }

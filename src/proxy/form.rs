@@ -11,7 +11,6 @@ use pingora::time::timeout;
 use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
 use crate::pipeline::{self, Hop, Identified, Plan};
-use crate::policy::limit::Limits;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
 use crate::proxy::record::Record;
@@ -49,14 +48,7 @@ pub async fn serve(
         payload,
     } = identified;
     record.identified(&key, &repository);
-    let limits = Limits {
-        key: limiter.as_ref(),
-        repository: &repository.limiter,
-        everybody: &arrived.snapshot.limiter,
-    };
-    let _entered = limits
-        .enter(arrived.started)
-        .map_err(|refused| record.limited(refused))?;
+    let _entered = arrived.enter(record, limiter.as_ref(), &repository)?;
     let permitted = pipeline::permit(key, Arc::clone(&repository), request.without_body()?)?;
     let Plan::Forward(hop) = pipeline::plan(permitted)? else {
         return Err(Error::internal("an upload that is not forwarded"));

@@ -13,7 +13,6 @@ use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
 use crate::message::reply::Reply;
 use crate::pipeline::{self, Hop, Identified, Listing, Plan};
-use crate::policy::limit::Limits;
 use crate::policy::route::S3Account;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
@@ -90,14 +89,7 @@ async fn run(
     let identified = identify(session, arrived)?;
     record.identified(&identified.key, &identified.repository);
     record.op = Op::from_name(identified.request.row().name());
-    let limits = Limits {
-        key: identified.limiter.as_ref(),
-        repository: &identified.repository.limiter,
-        everybody: &arrived.snapshot.limiter,
-    };
-    let _entered = limits
-        .enter(arrived.started)
-        .map_err(|refused| record.limited(refused))?;
+    let _entered = arrived.enter(record, identified.limiter.as_ref(), &identified.repository)?;
     sabotage::pass(Point::Request, || path(session));
     let Identified {
         key,
