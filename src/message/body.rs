@@ -29,6 +29,11 @@ pub trait BodyStep: Send {
     /// Takes the end of the input, hands on what was held back.
     fn finish(&mut self, end: End, out: &mut Chunks) -> Result<()>;
 
+    /// Whether a byte costs more than to pass it on: then those who share a thread take shorter turns.
+    fn is_costly(&self) -> bool {
+        true
+    }
+
     /// Whether a chunk of ours (a heartbeat, an in-band error) could be put here without breaking a message.
     fn at_boundary(&self) -> bool {
         true

@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
-use pingora::protocols::http::ServerSession;
+use http::StatusCode;
 
 use crate::admin::{self, AdminRequest, AdminResponse};
 use crate::error::{Error, Kind, Result};
 use crate::message::reply::Reply;
+use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::{respond, service, storage, upload};
+use crate::proxy::{respond, storage, upload};
 use crate::telemetry::labels::AdminRoute;
 
 /// Answers one request; `false`: the connection cannot be used again.
 pub async fn serve(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     checked: Result<()>,
 ) -> bool {
     let answer = match checked {
-        Ok(()) => answer(engine, session, arrived).await,
+        Ok(()) => answer(engine, client, arrived).await,
         Err(error) => Err(error),
     };
-    if storage::has_answered(session) {
+    if client.answered().is_some() {
         // A panic while the answer was written.
         return false;
     }
@@ -35,14 +35,13 @@ pub async fn serve(
             refusal(&error, &arrived.id)
         }
     };
-    let route = std::str::from_utf8(session.req_header().raw_path()).map(admin::route);
+    let route = client.head().target().map(admin::route);
     let route = route.unwrap_or(AdminRoute::Other);
     engine.metrics.admin_request(route, reply.status.as_u16());
-    let is_head = session.req_header().method == Method::HEAD;
-    if respond::respond(session, reply, is_head).await.is_err() {
+    if respond::respond(client, reply).await.is_err() {
         return false;
     }
-    storage::drain(session).await
+    storage::drain(client).await
 }
 
 /// The answer to a request that does not reach the API.
@@ -76,26 +75,13 @@ fn into_reply(response: AdminResponse) -> Reply {
     reply
 }
 
-async fn answer(engine: &Engine, session: &mut ServerSession, arrived: &Arrived) -> Result<Reply> {
-    let body = upload::read_whole(session, admin::BODY_BYTES_MAX).await?;
-    let head = session.req_header();
-    let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
-        Error::new(
-            Kind::InvalidRequest,
-            "The request's target is not percent-encoded.",
-        )
-    })?;
-    let mut headers = head.headers.clone();
-    // HTTP/2 names the host in a place of its own.
-    if let (false, Some(host)) = (headers.contains_key(header::HOST), service::host(session))
-        && let Ok(host) = HeaderValue::from_str(host)
-    {
-        headers.insert(header::HOST, host);
-    }
+async fn answer(engine: &Engine, client: &mut Client, arrived: &Arrived) -> Result<Reply> {
+    let body = upload::read_whole(client, admin::BODY_BYTES_MAX).await?;
+    let head = client.head();
     let request = AdminRequest {
         method: head.method.clone(),
-        target: target.to_owned(),
-        headers,
+        target: head.target()?.to_owned(),
+        headers: head.headers.clone(),
         body,
         peer: arrived.peer,
         request_id: arrived.id.to_string(),

@@ -14,8 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use dashmap::DashSet;
 use http::{HeaderMap, Method, StatusCode, header};
-use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 use uuid::Uuid;
 
 use crate::ai::openai::{self, downstream, upstream};
@@ -28,6 +26,7 @@ use crate::error::{Error, Fault, Kind, Result};
 use crate::message::reply::Reply;
 use crate::policy::authorize;
 use crate::policy::route::{AiEndpoint, Resource, UsageInjection};
+use crate::proxy::client::{Client, Head};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::record::{AiRecord, Record};
@@ -56,20 +55,20 @@ struct Asked<'a> {
 /// Answers one request; `false`: the connection cannot be used again.
 pub async fn serve(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     checked: Result<()>,
 ) -> bool {
     let mut record = Record::new(Proto::Ai, engine, arrived);
     let outcome = match checked {
-        Ok(()) => run(engine, session, arrived, &mut record).await,
+        Ok(()) => run(engine, client, arrived, &mut record).await,
         Err(error) => Err(error),
     };
     let reusable = match outcome {
         Ok(reusable) => reusable,
-        Err(error) => fail(session, arrived, &mut record, &error).await,
+        Err(error) => fail(client, arrived, &mut record, &error).await,
     };
-    record.finish(engine, arrived, session);
+    record.finish(engine, arrived, client);
     reusable
 }
 
@@ -80,18 +79,18 @@ pub fn refusal(error: &Error, id: &str) -> Reply {
 
 async fn run(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
 ) -> Result<bool> {
-    let head = session.req_header();
+    let head = client.head();
     if head.method == Method::OPTIONS {
         record.op = Op::Preflight;
         let reply = cors::preflight(arrived.snapshot.cors.as_ref(), &head.headers)?;
-        return send(session, arrived, record, reply).await;
+        return send(client, arrived, record, reply).await;
     }
     if storage::is_health_check(head) {
-        return send(session, arrived, record, Reply::new(StatusCode::OK)).await;
+        return send(client, arrived, record, Reply::new(StatusCode::OK)).await;
     }
     let (op, entry) = identify(head, arrived)?;
     record.op = Op::from_name(op.label());
@@ -104,7 +103,7 @@ async fn run(
     authorize::check_use(key, arrived.peer, arrived.now)?;
     key.touch(arrived.now);
     let _entered = arrived.enter(record, limiter.as_ref(), repository)?;
-    sabotage::pass(Point::Request, || storage::path(session));
+    sabotage::pass(Point::Request, || client.head().path());
     let endpoint = repository
         .ai
         .as_ref()
@@ -113,7 +112,7 @@ async fn run(
         AiOp::Infer(inference) => {
             infer(
                 engine,
-                session,
+                client,
                 arrived,
                 record,
                 (endpoint, &entry),
@@ -124,7 +123,7 @@ async fn run(
         AiOp::Models => {
             let found = engine.ai.models.list(engine, endpoint, key).await;
             let body = crate::ai::models::encode_list(&found)?;
-            send(session, arrived, record, json(body)).await
+            send(client, arrived, record, json(body)).await
         }
         AiOp::Model(id) => {
             plan::check_model(key, &id)?;
@@ -132,24 +131,19 @@ async fn run(
             let model = found.iter().find(|model| model.id == id);
             let body =
                 crate::ai::models::encode_one(model.ok_or_else(|| plan::model_not_found(&id))?)?;
-            send(session, arrived, record, json(body)).await
+            send(client, arrived, record, json(body)).await
         }
         AiOp::Other(path) => {
             path.check_listed(&endpoint.passthrough)?;
             let resource = plan::passthrough(endpoint, key)?;
-            pass_through(engine, session, arrived, record, &path, &resource).await
+            pass_through(engine, client, arrived, record, &path, &resource).await
         }
     }
 }
 
 /// Decodes the head and finds the key; a key of another endpoint is unknown here.
-fn identify(head: &RequestHeader, arrived: &Arrived) -> Result<(AiOp, KeyEntry)> {
-    let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
-        Error::new(
-            Kind::InvalidRequest,
-            "The request's target is not percent-encoded.",
-        )
-    })?;
+fn identify(head: &Head, arrived: &Arrived) -> Result<(AiOp, KeyEntry)> {
+    let target = head.target()?;
     let query = target.split_once('?').map(|(_, query)| query);
     let bearer = route::bearer(&head.headers, query)?;
     let entry = arrived
@@ -164,13 +158,13 @@ fn identify(head: &RequestHeader, arrived: &Arrived) -> Result<(AiOp, KeyEntry)>
 
 async fn infer(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     (endpoint, entry): (&AiEndpoint, &KeyEntry),
     inference: Inference,
 ) -> Result<bool> {
-    let held = body::read(engine, session, arrived, record).await?;
+    let held = body::read(engine, client, arrived, record).await?;
     let scan = scan::scan(inference, &held.frames)?;
     record.ai = Some(AiRecord {
         model_requested: scan.model.name.clone(),
@@ -191,7 +185,7 @@ async fn infer(
     let bytes = held.bytes;
     serve_first(
         engine,
-        session,
+        client,
         arrived,
         record,
         (endpoint, &candidates),
@@ -224,7 +218,7 @@ impl Kept<'_> {
 /// says more than that a resource could not be reached.
 async fn serve_first(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     (endpoint, candidates): (&AiEndpoint, &[Candidate]),
@@ -248,7 +242,7 @@ async fn serve_first(
         attempts += 1;
         let next = candidates.get(at + 1);
         let has_next = next.is_some();
-        match ask(engine, session, arrived, record, candidate, asked).await {
+        match ask(engine, client, arrived, record, candidate, asked).await {
             Ok(heard) if is_failover(&heard.answer) && (has_next || best.is_some()) => {
                 count_fallback(record, next, asked, endpoint);
                 let kept = Kept {
@@ -265,8 +259,8 @@ async fn serve_first(
             }
             Ok(heard) => {
                 let served = served(candidate, attempts, has_next, heard.hide_usage);
-                match deliver::deliver(engine, session, arrived, record, heard, &served).await {
-                    Err(error) if has_next && deliver::may_fail_over(session, &error) => {
+                match deliver::deliver(engine, client, arrived, record, heard, &served).await {
+                    Err(error) if has_next && deliver::may_fail_over(client, &error) => {
                         record.upstream_failed(&error);
                         count_fallback(record, next, asked, endpoint);
                         last = Some(error);
@@ -288,7 +282,7 @@ async fn serve_first(
     if let Some(kept) = best {
         record.resumed(&kept.candidate.resource, &kept.heard.answer);
         let served = served(kept.candidate, kept.attempts, false, kept.heard.hide_usage);
-        return deliver::deliver(engine, session, arrived, record, kept.heard, &served).await;
+        return deliver::deliver(engine, client, arrived, record, kept.heard, &served).await;
     }
     record.attempts = attempts;
     Err(last.unwrap_or_else(|| Error::internal("no candidate was asked")))
@@ -306,7 +300,7 @@ struct Heard {
 /// Asks one resource.
 async fn ask(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     candidate: &Candidate,
@@ -331,7 +325,7 @@ async fn ask(
         let below_v1 = asked.inference.path();
         let mut answer = send_upstream(
             engine,
-            session,
+            client,
             arrived,
             record,
             resource,
@@ -369,20 +363,20 @@ async fn ask(
 /// Runs one exchange with an AI resource.
 async fn send_upstream(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     resource: &Arc<Resource>,
     (below_v1, content, frames): (&str, upstream::Content<'_>, &[Bytes]),
 ) -> Result<Answer> {
     record.sending(resource);
-    let client = session.req_header();
-    let mut head = upstream::request_head(resource, below_v1, &client.headers, content)?;
+    let asked = client.head();
+    let mut head = upstream::request_head(resource, below_v1, &asked.headers, content)?;
     if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
         head.headers.insert("traceparent", trace);
     }
-    let method = client.method.clone();
-    let first_byte = first_byte(&client.headers, resource);
+    let method = asked.method.clone();
+    let first_byte = first_byte(&asked.headers, resource);
     let make_head = || head::request(&method, &head.target, &head.headers);
     let outgoing = Outgoing {
         resource,
@@ -396,7 +390,7 @@ async fn send_upstream(
         idempotent: false,
         first_byte,
     };
-    let answer = exchange(&engine.dialer, Some(session), outgoing)
+    let answer = exchange(&engine.dialer, Some(client), outgoing)
         .await
         .map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
@@ -406,18 +400,14 @@ async fn send_upstream(
 /// A path outside the table that the config lists: unchanged, with the resource's credential.
 async fn pass_through(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     path: &OtherPath,
     resource: &Arc<Resource>,
 ) -> Result<bool> {
-    let held = body::read(engine, session, arrived, record).await?;
-    let content_type = session
-        .req_header()
-        .headers
-        .get(header::CONTENT_TYPE)
-        .cloned();
+    let held = body::read(engine, client, arrived, record).await?;
+    let content_type = client.head().headers.get(header::CONTENT_TYPE).cloned();
     let content = if held.frames.is_empty() {
         upstream::Content::Empty
     } else {
@@ -428,8 +418,8 @@ async fn pass_through(
     };
     let below_v1 = path.below_v1();
     let parts = (below_v1.as_str(), content, held.frames.as_slice());
-    let answer = send_upstream(engine, session, arrived, record, resource, parts).await?;
-    deliver::forward(engine, session, arrived, record, answer, resource).await
+    let answer = send_upstream(engine, client, arrived, record, resource, parts).await?;
+    deliver::forward(engine, client, arrived, record, answer, resource).await
 }
 
 /// The wait for the first byte: the resource's, but no longer than the client itself waits.
@@ -475,54 +465,41 @@ fn json(body: Bytes) -> Reply {
 }
 
 async fn send(
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     reply: Reply,
 ) -> Result<bool> {
     let mut reply = reply.with_text(header::HeaderName::from_static("x-request-id"), &arrived.id);
-    let cors = cors::headers(
-        arrived.snapshot.cors.as_ref(),
-        &session.req_header().headers,
-    );
+    let cors = cors::headers(arrived.snapshot.cors.as_ref(), &client.head().headers);
     reply.headers.extend(cors);
-    let is_head = session.req_header().method == Method::HEAD;
     record.head_sent(reply.status);
-    record.bytes_out = respond::respond(session, reply, is_head).await?;
+    record.bytes_out = respond::respond(client, reply).await?;
     Ok(true)
 }
 
-async fn fail(
-    session: &mut ServerSession,
-    arrived: &Arrived,
-    record: &mut Record,
-    error: &Error,
-) -> bool {
+async fn fail(client: &mut Client, arrived: &Arrived, record: &mut Record, error: &Error) -> bool {
     let answer = openai::error::answer(error.kind());
     record.error(error, answer.code.unwrap_or(answer.kind));
-    if error.kind() == Kind::ClientGone || storage::has_answered(session) {
-        record.cut(session);
+    if error.kind() == Kind::ClientGone || client.answered().is_some() {
+        record.cut(client);
         return false;
     }
     let mut reply = error_reply(error, &arrived.id, record.attempts);
-    let cors = cors::headers(
-        arrived.snapshot.cors.as_ref(),
-        &session.req_header().headers,
-    );
+    let cors = cors::headers(arrived.snapshot.cors.as_ref(), &client.head().headers);
     reply.headers.extend(cors);
-    let is_head = session.req_header().method == Method::HEAD;
     record.head_sent(reply.status);
-    let waits = storage::waits_for_continue(session) || storage::lost_its_place(error);
+    let waits = client.waits_for_continue() || storage::lost_its_place(error);
     if waits {
-        session.set_keepalive(None);
+        client.close_after();
     }
-    match respond::respond(session, reply, is_head).await {
+    match respond::respond(client, reply).await {
         Ok(bytes) => record.bytes_out = bytes,
         Err(_) => return false,
     }
     record.ended();
     // A client that waits for our word sends nothing that could be drained.
-    !waits && storage::drain(session).await
+    !waits && storage::drain(client).await
 }
 
 fn error_reply(error: &Error, id: &str, attempts: u32) -> Reply {

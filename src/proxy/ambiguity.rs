@@ -1,22 +1,31 @@
 //! Heads that parse, and yet mean different things to different readers: refused, whatever the front.
 
 use http::{HeaderMap, Method, Version, header};
-use pingora::protocols::http::ServerSession;
 
-use crate::config::snapshot::GlobalLimits;
 use crate::error::{Error, Kind, Result};
+use crate::proxy::client::{Client, Head};
 use crate::proxy::intake::{self, HEADERS_MAX, TARGET_BYTES_MAX};
+
+/// Refuses heads that are too large or ambiguous, whatever the front; makes the target a path.
+pub(super) fn check_head(client: &mut Client, header_bytes_max: usize) -> Result<()> {
+    let is_http2 = client.is_http2();
+    let head = client.head_mut();
+    if head.method == Method::CONNECT {
+        return Err(Error::new(Kind::MethodNotAllowed, "CONNECT is not served."));
+    }
+    if is_http2 {
+        // Of HTTP/1.1, `intake` has looked at that.
+        return check_size(head, header_bytes_max);
+    }
+    to_origin_form(head)?;
+    check_host(&head.headers, head.version)
+}
 
 /// Reads `http://host/path` as `/path`: a server has to take it (RFC 9112, section 3.2.2). Where it names another
 /// host than `Host` does, nobody can say which one was meant.
-pub(super) fn to_origin_form(session: &mut ServerSession) -> Result<()> {
-    let head = session.req_header_mut();
-    let target = head.raw_path();
-    if target
-        .first()
-        .is_none_or(|first| matches!(first, b'/' | b'*'))
-        || head.method == Method::CONNECT
-    {
+fn to_origin_form(head: &mut Head) -> Result<()> {
+    let target = &head.target;
+    if matches!(target.first(), None | Some(b'/' | b'*')) {
         return Ok(());
     }
     let other = || {
@@ -30,29 +39,17 @@ pub(super) fn to_origin_form(session: &mut ServerSession) -> Result<()> {
     if !host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority)) {
         return Err(other());
     }
-    let slash: &[u8] = if path.starts_with(b"/") { b"" } else { b"/" };
-    let path = [slash, path].concat();
-    head.set_raw_path(&path)
-        .map_err(|error| other().with_detail(error))
+    head.target = if path.starts_with(b"/") {
+        target.slice_ref(path)
+    } else {
+        [b"/", path].concat().into()
+    };
+    Ok(())
 }
 
-fn without_scheme(target: &[u8]) -> Option<&[u8]> {
-    [&b"http://"[..], b"https://"]
-        .into_iter()
-        .find_map(|scheme| {
-            let (start, rest) = target.split_at_checked(scheme.len())?;
-            start.eq_ignore_ascii_case(scheme).then_some(rest)
-        })
-}
-
-/// Refuses heads that are too large or ambiguous, whatever the front.
-pub(super) fn check_head(session: &ServerSession, limits: &GlobalLimits) -> Result<()> {
-    let head = session.req_header();
-    if head.raw_path().len() > TARGET_BYTES_MAX {
-        return Err(Error::new(
-            Kind::UriTooLong,
-            "The request's target is too long.",
-        ));
+fn check_size(head: &Head, header_bytes_max: usize) -> Result<()> {
+    if head.target.len() > TARGET_BYTES_MAX {
+        return Err(intake::too_long());
     }
     let size: usize = head
         .headers
@@ -62,20 +59,19 @@ pub(super) fn check_head(session: &ServerSession, limits: &GlobalLimits) -> Resu
     if head.headers.len() > HEADERS_MAX {
         return Err(intake::too_many());
     }
-    if size > limits.header_bytes {
-        return Err(Error::new(
-            Kind::HeadersTooLarge,
-            "The request's headers are too large.",
-        ));
-    }
-    if head.method == Method::CONNECT {
-        return Err(Error::new(Kind::MethodNotAllowed, "CONNECT is not served."));
-    }
-    if !session.is_http2() {
-        check_host(&head.headers, head.version)?;
-        check_framing(session, &head.headers)?;
+    if size > header_bytes_max {
+        return Err(intake::too_large());
     }
     Ok(())
+}
+
+fn without_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find_map(|scheme| {
+            let (start, rest) = target.split_at_checked(scheme.len())?;
+            start.eq_ignore_ascii_case(scheme).then_some(rest)
+        })
 }
 
 fn check_host(headers: &HeaderMap, version: Version) -> Result<()> {
@@ -135,34 +131,6 @@ fn is_host(host: &[u8]) -> bool {
         Some(_) => false,
     };
     !name.is_empty() && named && port
-}
-
-/// Content-Length and Transfer-Encoding together are a smuggler's tool: Pingora lets the second win and closes
-/// the connection; we refuse (RFC 9112, section 6.3).
-fn check_framing(session: &ServerSession, headers: &HeaderMap) -> Result<()> {
-    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(encoding) = encodings.next() else {
-        return Ok(());
-    };
-    if encodings.next().is_some() || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(Error::new(
-            Kind::InvalidRequest,
-            "Of transfer encodings, chunked alone is served.",
-        ));
-    }
-    if has_length(&session.to_h1_raw()) {
-        return Err(Error::new(
-            Kind::InvalidRequest,
-            "Content-Length and Transfer-Encoding cannot be used together.",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether a head, as it came, has a Content-Length: Pingora drops it where there is a Transfer-Encoding.
-fn has_length(raw: &[u8]) -> bool {
-    raw.split(|byte| *byte == b'\n')
-        .any(|line| line.len() > 14 && line[..14].eq_ignore_ascii_case(b"content-length"))
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, StatusCode};
-use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Result};
 use crate::message::body::BodyStep;
 use crate::pipeline::Crossing;
 use crate::policy::route::{Bucket, Resource};
+use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Failed, Outgoing, exchange};
 use crate::proxy::late::{self, Outcome};
@@ -32,7 +32,7 @@ use reading::Reading;
 /// Runs the copy and answers the client.
 pub async fn run(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     crossing: &Crossing,
@@ -41,7 +41,7 @@ pub async fn run(
     record.copy = Some((Arc::clone(&crossing.source), 0));
     let transfer = Transfer::new(
         &crossing.op,
-        &session.req_header().headers,
+        &client.head().headers,
         &crossing.source,
         &crossing.target,
         crossing.object_bytes_max,
@@ -54,8 +54,8 @@ pub async fn run(
         committed: Arc::new(AtomicBool::new(false)),
     };
     let committed = Arc::clone(&run.committed);
-    let ended = late::wait(session, arrived, &committed, run.perform(record)).await?;
-    late::finish(session, arrived, record, ended).await
+    let ended = late::wait(client, arrived, &committed, run.perform(record)).await?;
+    late::finish(client, arrived, record, ended).await
 }
 
 struct Run<'a> {

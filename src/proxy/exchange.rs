@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use pingora::protocols::http::ServerSession;
 use pingora::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 use crate::policy::route::Resource;
+use crate::proxy::client::Client;
 use crate::proxy::dial::{Dialer, Link};
 use crate::proxy::head::RequestHead;
+use crate::proxy::http1::Broken;
 use crate::proxy::tries::Tries;
 use crate::proxy::upload::{self, ClientBody, Sender, Sent, Source};
-use crate::proxy::upstream::{Broken, Head};
+use crate::proxy::upstream::Head;
 
 /// Pooled connections found dead before we give up.
 const STALE_MAX: u32 = 4;
@@ -66,7 +67,7 @@ impl Body<'_> {
     /// A streamed body, and who sends it.
     fn stream<'s>(
         &'s mut self,
-        client: Option<&'s mut ServerSession>,
+        client: Option<&'s mut Client>,
     ) -> Option<(&'s mut ClientBody, Sender<'s>)> {
         match (self, client) {
             (Self::Client(body), Some(client)) => Some((body, Sender::Client(client))),
@@ -123,7 +124,7 @@ pub struct Failed {
 /// Runs one exchange up to the head of its answer. With a `client`, its leaving ends the exchange.
 pub async fn exchange(
     dialer: &Dialer,
-    mut client: Option<&mut ServerSession>,
+    mut client: Option<&mut Client>,
     mut outgoing: Outgoing<'_>,
 ) -> Result<Answer, Failed> {
     let mut tries = Tries::begin(outgoing.resource, outgoing.first_byte)
@@ -203,7 +204,7 @@ async fn connect(dialer: &Dialer, resource: &Arc<Resource>, tries: &mut Tries<'_
 /// One attempt on one connection; `true`: the answer came early.
 async fn attempt(
     link: &mut Link,
-    mut client: Option<&mut ServerSession>,
+    mut client: Option<&mut Client>,
     outgoing: &mut Outgoing<'_>,
 ) -> Result<bool, Failure> {
     let head = (outgoing.head)().map_err(Failure::Final)?;
@@ -243,7 +244,7 @@ fn silent(detail: &dyn std::fmt::Display) -> Error {
 }
 
 /// Waits for the head of the answer; the client leaving ends the wait.
-async fn read_head(link: &mut Link, mut client: Option<&mut ServerSession>) -> Result<(), Failure> {
+async fn read_head(link: &mut Link, mut client: Option<&mut Client>) -> Result<(), Failure> {
     if link.session.has_final_head() {
         return Ok(());
     }
@@ -253,7 +254,7 @@ async fn read_head(link: &mut Link, mut client: Option<&mut ServerSession>) -> R
             biased;
             read = link.session.read_head() => read.map_err(|why| no_head(&why))?,
             idle = watch(client.as_deref_mut()) => {
-                idle.map_err(|error| Failure::Final(client_gone(&error)))?;
+                idle.map_err(Failure::Final)?;
                 continue;
             }
         }
@@ -287,21 +288,10 @@ fn no_head(why: &Broken) -> Failure {
     }
 }
 
-/// What the client still sends, or the news that it left.
-///
-/// After trailers over HTTP/2 the session says that the body goes on and, at once and every time, that it has ended:
-/// whoever asked again and again would never give its thread back. So the end is never reported, but waited behind.
-pub async fn hear(client: &mut ServerSession) -> pingora::Result<Option<Bytes>> {
-    match client.read_body_or_idle(false).await? {
-        Some(chunk) => Ok(Some(chunk)),
-        None => client.read_body_or_idle(true).await,
-    }
-}
-
 /// Ends when the client leaves; what it may still send is read and dropped.
-async fn watch(client: Option<&mut ServerSession>) -> pingora::Result<Option<Bytes>> {
+async fn watch(client: Option<&mut Client>) -> Result<Option<Bytes>> {
     match client {
-        Some(client) => hear(client).await,
+        Some(client) => client.hear().await,
         None => std::future::pending().await,
     }
 }
@@ -343,8 +333,4 @@ pub(super) fn broken(error: &Broken) -> Error {
         ),
     };
     Error::new(kind, message).with_detail(error)
-}
-
-pub(super) fn client_gone(why: impl std::fmt::Display) -> Error {
-    Error::new(Kind::ClientGone, "The client went away.").with_detail(why)
 }

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
-use pingora::protocols::http::ServerSession;
 use pingora::time::timeout;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
 use crate::pipeline::{self, Hop, Identified, Plan};
+use crate::proxy::client::{Client, TOO_SLOW};
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
+use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::record::Record;
-use crate::proxy::upload::{self, ClientBody, Sender};
-use crate::proxy::{relay, service, storage};
+use crate::proxy::upload::{ClientBody, Sender};
+use crate::proxy::{relay, storage};
 use crate::storage::s3::auth::Payload;
 use crate::storage::s3::form::{self, Destination, Fields, FileUpload, Form, FormReader};
 use crate::storage::s3::{body, downstream, upstream};
@@ -28,16 +28,16 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Answers one form.
 pub async fn serve(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     to: &Destination,
 ) -> Result<()> {
     let asked = Instant::now();
-    let read = timeout(FIELDS_TIME_MAX, read(session)).await;
-    let form = read.unwrap_or_else(|_| Err(Error::new(Kind::RequestTimeout, upload::TOO_SLOW)))?;
+    let read = timeout(FIELDS_TIME_MAX, read(client)).await;
+    let form = read.unwrap_or_else(|_| Err(Error::new(Kind::RequestTimeout, TOO_SLOW)))?;
     record.waited(asked.elapsed());
-    let arrival = storage::arrival(session, arrived)?;
+    let arrival = storage::arrival(client, arrived)?;
     let (identified, headers) =
         pipeline::identify_form(&arrived.snapshot, &arrival, arrived.peer, to, &form)?;
     let Identified {
@@ -55,7 +55,7 @@ pub async fn serve(
     };
     upload(
         engine,
-        session,
+        client,
         arrived,
         record,
         &hop,
@@ -68,7 +68,7 @@ pub async fn serve(
 /// Streams the file of a form that may be stored.
 async fn upload(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     hop: &Hop,
@@ -100,7 +100,7 @@ async fn upload(
     .commit_if(storage::still_valid(engine, record));
     if plan.verify_before_head() {
         // The store would commit on the head alone.
-        body.read_empty(Sender::Client(session)).await?;
+        body.read_empty(Sender::Client(client)).await?;
     }
     record.bucket = Some(Arc::clone(&hop.bucket));
     record.sending(&hop.bucket.resource);
@@ -112,19 +112,19 @@ async fn upload(
         idempotent: false,
         first_byte: hop.bucket.resource.timeouts.first_byte,
     };
-    let answer = exchange(&engine.dialer, Some(session), sending).await;
+    let answer = exchange(&engine.dialer, Some(client), sending).await;
     record.bytes_in += body.bytes_in;
     let answer = answer.map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
     if !answer.head()?.status.is_success() {
-        return storage::deliver(engine, session, arrived, record, hop, answer).await;
+        return storage::deliver(engine, client, arrived, record, hop, answer).await;
     }
-    stored(engine, session, arrived, record, hop, &fields, answer).await
+    stored(engine, client, arrived, record, hop, &fields, answer).await
 }
 
 /// Reads a form up to its file, and the file as far as its end may be near.
-async fn read(session: &mut ServerSession) -> Result<Form> {
-    let head = session.req_header();
+async fn read(client: &mut Client) -> Result<Form> {
+    let head = client.head();
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let Some(length) = length else {
@@ -134,15 +134,11 @@ async fn read(session: &mut ServerSession) -> Result<Form> {
     let content_type = head.headers.get(CONTENT_TYPE);
     let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
     let mut reader = FormReader::new(content_type, length)?;
-    if storage::expects_continue(head) {
-        session
-            .write_continue_response()
-            .await
-            .map_err(client_gone)?;
+    if head.expects_continue() {
+        client.say_continue().await?;
     }
     loop {
-        let chunk = session.read_request_body().await;
-        let Some(chunk) = chunk.map_err(|error| upload::cut(&error))? else {
+        let Some(chunk) = client.read_body().await? else {
             return reader.finish(true);
         };
         if reader.push(&chunk)? {
@@ -154,7 +150,7 @@ async fn read(session: &mut ServerSession) -> Result<Form> {
 /// Tells the browser that its file was stored, in the way that it asked for.
 async fn stored(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     hop: &Hop,
@@ -170,7 +166,7 @@ async fn stored(
     )
     .await?;
     engine.dialer.release(answer.link).await;
-    let host = service::host(session).unwrap_or_default();
+    let host = client.head().host().unwrap_or_default();
     let reply = form::reply(fields, hop.op.request(), shown, host, arrived.secure);
-    storage::send(session, arrived, record, reply).await
+    storage::send(client, arrived, record, reply).await
 }

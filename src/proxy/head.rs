@@ -1,10 +1,6 @@
-//! Heads of messages, made whole from headers of ours.
-//!
-//! Those for clients become Pingora's, whose own builders parse each name anew and keep a second map with the case
-//! that names came in. Those for resources are written as they go on the wire.
+//! Heads of requests for resources, written as they go on the wire.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use pingora::http::ResponseHeader;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::error::{Error, Result};
 
@@ -61,14 +57,6 @@ pub fn request_of<'a>(
     })
 }
 
-/// An answer's head.
-pub fn response(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
-    let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = status;
-    parts.headers = headers;
-    parts.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,11 +85,5 @@ mod tests {
             );
         }
         assert!(request(&Method::GET, "/\u{e9}", &HeaderMap::new()).is_ok());
-    }
-
-    #[test]
-    fn answers_have_their_reason() {
-        let answer = response(StatusCode::PARTIAL_CONTENT, HeaderMap::new());
-        assert_eq!(answer.get_reason_phrase(), Some("Partial Content"));
     }
 }

@@ -1,7 +1,6 @@
 //! A request's head as bytes: read whole, within our own limits, before anything parses it.
 //!
-//! Pingora's parser takes what two readers may see differently (a line that ends without CR, a target with a
-//! space in it, which it escapes), and its limits are its own: 256 headers, a mebibyte for each connection. What
+//! Parsers take what two readers may see differently: a line that ends without CR, a target with a space in it. What
 //! passes here has its end, its lines and the three parts of its first line where every parser sees them.
 //! Names and values are the parser's business. RFC 9112, sections 2.2 and 3.
 
@@ -96,10 +95,7 @@ impl HeadScan {
         }
         // The empty line is not the headers'.
         if end - self.headers > header_bytes_max + 2 {
-            return Err(Error::new(
-                Kind::HeadersTooLarge,
-                "The request's headers are too large.",
-            ));
+            return Err(too_large());
         }
         Ok(())
     }
@@ -130,8 +126,15 @@ fn invalid() -> Error {
     Error::new(Kind::InvalidRequest, "The request is not valid HTTP.")
 }
 
-fn too_long() -> Error {
+pub(super) fn too_long() -> Error {
     Error::new(Kind::UriTooLong, "The request's target is too long.")
+}
+
+pub(super) fn too_large() -> Error {
+    Error::new(
+        Kind::HeadersTooLarge,
+        "The request's headers are too large.",
+    )
 }
 
 pub(super) fn too_many() -> Error {
@@ -143,53 +146,46 @@ pub(super) fn too_many() -> Error {
 
 /// How reading a head ended.
 pub(super) enum Read {
-    /// Whole, with what came behind it.
-    Head(BytesMut),
+    /// Whole: so many bytes at the front of the buffer.
+    Head(usize),
     /// The client left: nobody waits for an answer.
     Gone,
     Refused(Error),
 }
 
-/// Reads the rest of a head whose first bytes are there, within `deadline`.
+/// Reads the rest of a head whose first bytes are in `buffer`, within `deadline`.
 pub(super) async fn read(
     stream: &mut Stream,
-    mut head: BytesMut,
+    buffer: &mut BytesMut,
     deadline: Duration,
     header_bytes_max: usize,
 ) -> Read {
     let mut scan = HeadScan::default();
     // Mostly it is there with its first byte, and no timer is needed.
-    match scan.advance(&head, header_bytes_max) {
-        Ok(Some(_)) => return Read::Head(head),
+    match scan.advance(buffer, header_bytes_max) {
+        Ok(Some(length)) => return Read::Head(length),
         Ok(None) => {}
         Err(error) => return Read::Refused(error),
     }
     let rest = async {
         loop {
-            head.reserve(HEAD_READ);
-            match stream.read_buf(&mut head).await {
+            buffer.reserve(HEAD_READ);
+            match stream.read_buf(buffer).await {
                 Ok(read) if read > 0 => {}
-                Ok(_) => return Err(Read::Refused(invalid().with_detail("cut off"))),
-                Err(_) => return Err(Read::Gone),
+                Ok(_) => return Read::Refused(invalid().with_detail("cut off")),
+                Err(_) => return Read::Gone,
             }
-            match scan.advance(&head, header_bytes_max) {
-                Ok(Some(_)) => return Ok(()),
+            match scan.advance(buffer, header_bytes_max) {
+                Ok(Some(length)) => return Read::Head(length),
                 Ok(None) => {}
-                Err(error) => return Err(Read::Refused(error)),
+                Err(error) => return Read::Refused(error),
             }
         }
     };
-    match timeout(deadline, rest).await {
-        Ok(Ok(())) => Read::Head(head),
-        Ok(Err(ended)) => ended,
-        Err(elapsed) => Read::Refused(
-            Error::new(
-                Kind::RequestTimeout,
-                "The request's head did not arrive in time.",
-            )
-            .with_detail(elapsed),
-        ),
-    }
+    timeout(deadline, rest).await.unwrap_or_else(|elapsed| {
+        let message = "The request's head did not arrive in time.";
+        Read::Refused(Error::new(Kind::RequestTimeout, message).with_detail(elapsed))
+    })
 }
 
 /// Closes a connection whose last request was refused unread: our side first, then, a little later, all of it.

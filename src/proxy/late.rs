@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use pingora::protocols::http::ServerSession;
+use http::{HeaderValue, StatusCode, header};
 
 use crate::error::{Error, Kind, Result};
 use crate::message::reply::Reply;
 use crate::pipeline::Hop;
+use crate::proxy::client::{AnswerHead, Client};
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, Outgoing, client_gone, exchange, hear};
+use crate::proxy::exchange::{Answer, Outgoing, exchange};
 use crate::proxy::record::Record;
-use crate::proxy::{head, relay, respond, storage, tries};
+use crate::proxy::{relay, respond, storage, tries};
 use crate::storage::s3::downstream::{self, ReplyBody};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::wire;
@@ -42,18 +42,18 @@ pub enum Outcome {
 /// Runs the exchange, keeping the client informed.
 pub async fn run(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     hop: &Hop,
     outgoing: Outgoing<'_>,
 ) -> Result<()> {
-    let location = storage::location(session, arrived, &hop.op);
+    let location = storage::location(client, arrived, &hop.op);
     // The whole request leaves at once: what the client does afterwards changes nothing.
     let committed = AtomicBool::new(true);
     let work = perform(engine, record, hop, &location, outgoing);
-    let ended = wait(session, arrived, &committed, work).await?;
-    finish(session, arrived, record, ended).await
+    let ended = wait(client, arrived, &committed, work).await?;
+    finish(client, arrived, record, ended).await
 }
 
 /// What came of the work, and when the client was told to wait, if it was.
@@ -66,7 +66,7 @@ pub struct Ended {
 /// dropped and its connections are reset. From then on it is waited for, whoever still listens, so that a drain waits
 /// for it too.
 pub async fn wait(
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     committed: &AtomicBool,
     work: impl Future<Output = Result<Outcome>>,
@@ -82,16 +82,16 @@ pub async fn wait(
             outcome = &mut work => break outcome,
             () = &mut filler => {
                 filler.set(pingora::time::sleep(FILLER_EVERY));
-                if listens && let Err(gone) = fill(session, arrived, &mut started).await {
+                if listens && let Err(gone) = fill(client, arrived, &mut started).await {
                     listens = false;
                     give_up_unless(committed, gone)?;
                 }
             }
-            idle = hear(session), if watches => {
+            idle = client.hear(), if watches => {
                 // What the client may still send is read and dropped.
                 if let Err(gone) = idle {
                     listens = false;
-                    give_up_unless(committed, client_gone(&gone))?;
+                    give_up_unless(committed, gone)?;
                 }
             }
         }
@@ -107,32 +107,25 @@ fn give_up_unless(committed: &AtomicBool, gone: Error) -> Result<()> {
 }
 
 /// Sends the head, the first time, and a space.
-async fn fill(
-    session: &mut ServerSession,
-    arrived: &Arrived,
-    started: &mut Option<Instant>,
-) -> Result<()> {
+async fn fill(client: &mut Client, arrived: &Arrived, started: &mut Option<Instant>) -> Result<()> {
     if started.is_none() {
         *started = Some(Instant::now());
-        start(session, arrived).await?;
+        start(client, arrived).await?;
     }
     let space = Bytes::from_static(b" ");
-    session
-        .write_response_body(space, false)
-        .await
-        .map_err(client_gone)
+    client.write_body(space).await
 }
 
 /// Tells the client what came of it.
 pub async fn finish(
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     ended: Ended,
 ) -> Result<()> {
     let Ended { outcome, started } = ended;
     let Some(started) = started else {
-        return finish_quick(session, arrived, record, outcome?).await;
+        return finish_quick(client, arrived, record, outcome?).await;
     };
     record.head_sent_at(StatusCode::OK, started);
     let outcome = outcome.unwrap_or_else(|error| {
@@ -143,15 +136,12 @@ pub async fn finish(
         Outcome::Done(reply) => reply.body,
         Outcome::Failed(failure) => {
             record.failed(failure.kind, &failure.code);
-            failure.encode(&storage::path(session), &arrived.id)
+            failure.encode(&client.head().path(), &arrived.id)
         }
     };
     let document = without_declaration(document);
     record.bytes_out = document.len() as u64;
-    session
-        .write_response_body(document, true)
-        .await
-        .map_err(client_gone)
+    client.write_body(document).await
 }
 
 async fn perform(
@@ -198,29 +188,24 @@ async fn read(answer: &mut Answer, hop: &Hop, location: &str, idle: Duration) ->
     }
 }
 
-async fn start(session: &mut ServerSession, arrived: &Arrived) -> Result<()> {
-    let mut headers = HeaderMap::with_capacity(respond::ROOM);
-    headers.append(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/xml"),
-    );
-    headers.append(
-        header::TRANSFER_ENCODING,
-        HeaderValue::from_static("chunked"),
-    );
+async fn start(client: &mut Client, arrived: &Arrived) -> Result<()> {
+    let xml = HeaderValue::from_static("application/xml");
+    let chunked = HeaderValue::from_static("chunked");
+    let mut headers = vec![
+        (header::CONTENT_TYPE, xml),
+        (header::TRANSFER_ENCODING, chunked),
+    ];
     if let Ok(id) = HeaderValue::from_str(&arrived.id) {
-        headers.append(storage::REQUEST_ID.clone(), id.clone());
-        headers.append(storage::ID_2.clone(), id);
+        headers.push((storage::REQUEST_ID.clone(), id.clone()));
+        headers.push((storage::ID_2.clone(), id));
     }
-    respond::write_head(session, head::response(StatusCode::OK, headers)).await?;
-    session
-        .write_response_body(Bytes::from_static(DECLARATION), false)
-        .await
-        .map_err(client_gone)
+    let status = StatusCode::OK;
+    respond::write_head(client, AnswerHead { status, headers })?;
+    client.write_body(Bytes::from_static(DECLARATION)).await
 }
 
 async fn finish_quick(
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     outcome: Outcome,
@@ -229,10 +214,10 @@ async fn finish_quick(
         Outcome::Done(reply) => *reply,
         Outcome::Failed(failure) => {
             record.failed(failure.kind, &failure.code);
-            storage::failure_reply(&failure, &storage::path(session), &arrived.id)
+            storage::failure_reply(&failure, &client.head().path(), &arrived.id)
         }
     };
-    storage::send(session, arrived, record, reply).await
+    storage::send(client, arrived, record, reply).await
 }
 
 /// The declaration went out with the first filler.

@@ -1,8 +1,7 @@
 //! The only module, with `app`, that knows Pingora: sockets, timers and the two body pumps.
 //!
-//! A connection arrives at [`service`], which reads request heads under a deadline of our own and hands each
-//! request to the front that its listener speaks: [`storage`], [`ai`] or [`admin`]. A front asks the pipeline
-//! for a plan and runs it with [`exchange`] (one upstream request, with its retries), [`upload`] (client to
+//! A connection arrives at [`service`], which hands each request, as a [`client`], to the front that its listener speaks:
+//! [`storage`], [`ai`] or [`admin`]. A front asks the pipeline for a plan and runs it with [`exchange`] (one upstream request, with its retries), [`upload`] (client to
 //! upstream) and [`relay`] (upstream to client). [`engine`] is what they share for the life of the process.
 //!
 //! Why not `ProxyHttp`: see `service`.
@@ -11,6 +10,7 @@ pub mod admin;
 pub mod ai;
 pub mod ambiguity;
 pub mod certs;
+pub mod client;
 pub mod clock;
 pub mod copy;
 pub mod cors;
@@ -21,6 +21,7 @@ pub mod exchange;
 pub mod form;
 pub mod gate;
 pub mod head;
+pub mod http1;
 pub mod ids;
 pub mod intake;
 pub mod late;

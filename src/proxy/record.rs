@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Fault, Kind};
 use crate::keys::Key;
 use crate::message::escape::{self, Plus};
 use crate::policy::limit::Refused;
 use crate::policy::route::{Bucket, Repository, Resource};
+use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Failed};
 use crate::telemetry::access_log::{AiEntry, CopyEntry, Entry, Flag, Flags, UpstreamEntry};
@@ -307,14 +307,14 @@ impl Record {
     }
 
     /// The answer was cut short by a failure that came after its head.
-    pub fn cut(&mut self, session: &ServerSession) {
-        if let (0, Some(head)) = (self.status, session.response_written()) {
-            self.status = head.status.as_u16();
+    pub fn cut(&mut self, client: &Client) {
+        if let (0, Some(status)) = (self.status, client.answered()) {
+            self.status = status.as_u16();
         }
     }
 
     /// Counts and logs the request.
-    pub fn finish(&mut self, engine: &Engine, arrived: &Arrived, session: &ServerSession) {
+    pub fn finish(&mut self, engine: &Engine, arrived: &Arrived, client: &Client) {
         let end = self.ended.unwrap_or_else(Instant::now);
         let duration = end.saturating_duration_since(self.started);
         if self.status == 0 || (self.head_sent.is_none() && self.kind == Some(Kind::ClientGone)) {
@@ -345,18 +345,18 @@ impl Record {
         if let Some(reason) = self.refused {
             meters.auth_failure(self.proto, reason);
         }
-        self.log(engine, arrived, session, end);
+        self.log(engine, arrived, client, end);
     }
 
-    fn log(&self, engine: &Engine, arrived: &Arrived, session: &ServerSession, end: Instant) {
+    fn log(&self, engine: &Engine, arrived: &Arrived, client: &Client, end: Instant) {
         let settings = &arrived.snapshot.log;
         let duration = end.saturating_duration_since(self.started);
         let notable = self.status >= 400 || self.kind.is_some() || duration >= settings.slow;
         if !settings.access || !(notable || sampled(arrived, settings.success_sample)) {
             return;
         }
-        let head = session.req_header();
-        let target = head.raw_path();
+        let head = client.head();
+        let target = &*head.target;
         let path = target
             .split(|byte| *byte == b'?')
             .next()

@@ -9,24 +9,29 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::protocols::http::ServerSession;
 
 use crate::error::{Error, Fault, Kind, Result};
+use crate::proxy::client::Client;
 use crate::proxy::dial::Dialer;
-use crate::proxy::exchange::{Answer, broken, client_gone, hear};
-use crate::proxy::upstream::{Broken, Upstream};
+use crate::proxy::exchange::{Answer, broken};
+use crate::proxy::http1::Broken;
+use crate::proxy::upstream::Upstream;
 
 /// Hands the body on as it is; `bytes` counts what was, however it ends. The connection is given back once it was read,
 /// which may be before the client has it.
 pub async fn relay(
     dialer: &Dialer,
     mut answer: Answer,
-    client: &mut ServerSession,
+    client: &mut Client,
     idle: Duration,
     bytes: &mut u64,
 ) -> Result<()> {
     answer.link.session.set_read_timeout(Some(idle));
-    let ServerSession::H1(to) = &mut *client else {
+    if !answer.link.session.has_more_at_hand() {
+        // Nothing to leave with: a client that waits for the head has it before the first byte.
+        client.flush().await?;
+    }
+    let Client::H1(to) = &mut *client else {
         return relay_chunks(dialer, answer, client, bytes).await;
     };
     loop {
@@ -34,9 +39,9 @@ pub async fn relay(
         let chunk = tokio::select! {
             biased;
             chunk = from.read_body() => chunk.map_err(|error| truncated(&error))?,
-            idle = to.read_body_or_idle(false) => {
+            idle = to.hear() => {
                 // After an early answer the client may still be sending: that is read and dropped.
-                idle.map_err(|error| client_gone(&error))?;
+                idle?;
                 continue;
             }
         };
@@ -48,13 +53,11 @@ pub async fn relay(
         if answer.link.session.is_read() {
             let last = answer.link.session.keep_lent();
             answer.release(dialer).await;
-            to.write_body(&last).await.map_err(client_gone)?;
+            to.write_body(&last).await?;
             *bytes += length;
             return Ok(());
         }
-        to.write_body(answer.link.session.lent())
-            .await
-            .map_err(client_gone)?;
+        to.write_body(answer.link.session.lent()).await?;
         *bytes += length;
     }
 }
@@ -63,15 +66,12 @@ pub async fn relay(
 async fn relay_chunks(
     dialer: &Dialer,
     mut answer: Answer,
-    client: &mut ServerSession,
+    client: &mut Client,
     bytes: &mut u64,
 ) -> Result<()> {
     while let Some(chunk) = next(&mut answer.link.session, client).await? {
         let length = chunk.len() as u64;
-        client
-            .write_response_body(chunk, false)
-            .await
-            .map_err(client_gone)?;
+        client.write_body(chunk).await?;
         *bytes += length;
     }
     answer.release(dialer).await;
@@ -79,12 +79,12 @@ async fn relay_chunks(
 }
 
 /// The next chunk of the upstream's body, or the news that the client left.
-pub async fn next(upstream: &mut Upstream, client: &mut ServerSession) -> Result<Option<Bytes>> {
+pub async fn next(upstream: &mut Upstream, client: &mut Client) -> Result<Option<Bytes>> {
     loop {
         tokio::select! {
             biased;
             chunk = upstream.next_chunk() => return chunk.map_err(|error| truncated(&error)),
-            idle = hear(client) => idle.map_err(|error| client_gone(&error))?,
+            idle = client.hear() => idle?,
         };
     }
 }

@@ -1,61 +1,43 @@
 //! Writing an answer of our own.
 
-use http::{HeaderMap, HeaderValue, header};
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
+use http::{HeaderValue, Method, header};
 
 use crate::error::Result;
 use crate::message::reply::Reply;
-use crate::proxy::exchange::client_gone;
-use crate::proxy::{drain, head};
+use crate::proxy::client::{AnswerHead, Client};
+use crate::proxy::drain;
 use crate::sabotage::{self, Point};
 
-/// Headers that are added to those of an answer: our ids, its framing, and Pingora's `date` and `connection`.
+/// Headers that are added to those of an answer: our ids, its framing, and those of CORS.
 pub const ROOM: usize = 6;
 
-/// Writes `reply`; the body of an answer to HEAD is described, not sent.
-pub async fn respond(session: &mut ServerSession, reply: Reply, is_head: bool) -> Result<u64> {
-    let mut headers = HeaderMap::with_capacity(reply.headers.len() + ROOM);
-    for (name, value) in reply.headers {
-        headers.append(name, value);
-    }
+/// Writes `reply` whole; the body of an answer to HEAD is described, not sent. Gives the bytes of the body.
+pub async fn respond(client: &mut Client, reply: Reply) -> Result<u64> {
+    let mut headers = Vec::with_capacity(reply.headers.len() + 1);
+    headers.extend(reply.headers);
     let has_body = !matches!(reply.status.as_u16(), 204 | 304);
     if has_body {
-        headers.append(header::CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+        headers.push((header::CONTENT_LENGTH, HeaderValue::from(reply.body.len())));
     }
-    write_head(session, head::response(reply.status, headers)).await?;
-    if is_head || !has_body || reply.body.is_empty() {
-        end_stream(session)?;
-        return Ok(0);
+    let status = reply.status;
+    write_head(client, AnswerHead { status, headers })?;
+    let mut bytes = 0;
+    if has_body && client.head().method != Method::HEAD {
+        bytes = reply.body.len() as u64;
+        client.write_body(reply.body).await?;
     }
-    let bytes = reply.body.len() as u64;
-    session
-        .write_response_body(reply.body, true)
-        .await
-        .map_err(|error| client_gone(&error))?;
+    client.end().await?;
     Ok(bytes)
 }
 
-/// Ends an HTTP/2 answer that has no further bytes; on HTTP/1 its head tells the end.
-pub fn end_stream(session: &mut ServerSession) -> Result<()> {
-    match session {
-        ServerSession::H2(stream) => stream.finish().map_err(|error| client_gone(&error)),
-        ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => Ok(()),
-    }
-}
-
-pub async fn write_head(session: &mut ServerSession, head: ResponseHeader) -> Result<()> {
+/// Writes the head of an answer, which leaves with the first bytes of its body.
+pub fn write_head(client: &mut Client, head: AnswerHead) -> Result<()> {
     if drain::is_draining() {
-        session.set_keepalive(None);
+        client.close_after();
     }
-    session
-        .write_response_header(Box::new(head))
-        .await
-        .map_err(|error| client_gone(&error))?;
-    sabotage::pass(Point::Answer, || target(session));
+    client.write_head(head)?;
+    sabotage::pass(Point::Answer, || {
+        String::from_utf8_lossy(&client.head().target).into_owned()
+    });
     Ok(())
-}
-
-fn target(session: &ServerSession) -> String {
-    String::from_utf8_lossy(session.req_header().raw_path()).into_owned()
 }

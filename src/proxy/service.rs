@@ -9,48 +9,37 @@
 //! early answers, watching for a client that leaves, hop-by-hop hygiene) is in [`exchange`](super::exchange),
 //! [`upload`](super::upload) and [`relay`](super::relay).
 
-use std::future::poll_fn;
-use std::io;
-use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
 use futures_util::FutureExt;
 use futures_util::future::Fuse;
-use http::header;
 use ipnet::IpNet;
-use pingora::apps::{
-    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
-};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
-use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::config::snapshot::{GlobalLimits, Snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::protocol::{Front, Protocol};
+use crate::proxy::client::h1::{Arrival, H1};
+use crate::proxy::client::h2::H2;
+use crate::proxy::client::{Client, Head, Peer};
 use crate::proxy::engine::{Arrived, Engine, Running};
 use crate::proxy::gate::Visitor;
-use crate::proxy::watchdog::Watchdog;
-use crate::proxy::{admin, ai, ambiguity, clock, ids, intake, respond, storage};
+use crate::proxy::{admin, ai, ambiguity, clock, ids, respond, storage};
 use crate::telemetry::labels::{AdminRoute, ConnectionRejection, Op, Proto};
 use crate::telemetry::meters::RequestSample;
 use crate::telemetry::metrics::Connection;
 
-/// Longest wait for the client, a body byte or room for one.
-const CLIENT_IDLE: Duration = Duration::from_mins(1);
 /// How long a connection that is still new when its listener stops may take to bring its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
-/// How long the rest of a refused upload is read before the connection is given up.
-pub(super) const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// One listener: its fronts, and whether its connections are TLS.
 pub struct Listener {
@@ -60,9 +49,10 @@ pub struct Listener {
 }
 
 /// An HTTP/2 connection, whose framing Pingora reads for us.
-struct H2 {
+struct Streams {
     listener: Arc<Listener>,
     connection: Connection,
+    peer: Peer,
     options: HttpServerOptions,
     header_bytes: usize,
 }
@@ -75,10 +65,10 @@ impl ServerApp for Listener {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let limits = self.engine.live.current().limits;
-        let peer = client_address(&stream);
+        let peer = peer(&stream);
         let visitor = match self.fronts.as_slice() {
             [Front::Admin] => Visitor::Admin,
-            _ => Visitor::Client(peer.map(|peer| peer.ip())),
+            _ => Visitor::Client(peer.address.map(|address| address.ip())),
         };
         let entered = self.engine.gate.enter(
             visitor,
@@ -94,21 +84,28 @@ impl ServerApp for Listener {
         };
         let connection = self.engine.metrics.connection(self.proto());
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            let http2 = H2::new(Arc::clone(self), connection, limits);
-            return ServerApp::process_new(&Arc::new(http2), stream, shutdown).await;
+            let streams = Streams::new(Arc::clone(self), connection, peer, limits);
+            return ServerApp::process_new(&Arc::new(streams), stream, shutdown).await;
         }
-        self.serve_h1(stream, shutdown, limits, &connection).await;
+        self.serve_h1(stream, shutdown, peer, limits, &connection)
+            .await;
         None
     }
 }
 
-impl H2 {
-    fn new(listener: Arc<Listener>, connection: Connection, limits: GlobalLimits) -> Self {
+impl Streams {
+    fn new(
+        listener: Arc<Listener>,
+        connection: Connection,
+        peer: Peer,
+        limits: GlobalLimits,
+    ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(limits.keep_alive);
         Self {
             listener,
             connection,
+            peer,
             options,
             header_bytes: limits.header_bytes,
         }
@@ -116,7 +113,7 @@ impl H2 {
 }
 
 #[async_trait]
-impl HttpServerApp for H2 {
+impl HttpServerApp for Streams {
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.options)
     }
@@ -129,16 +126,16 @@ impl HttpServerApp for H2 {
 
     async fn process_new_http(
         self: &Arc<Self>,
-        mut session: ServerSession,
+        session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let _busy = self.connection.busy();
-        session.set_read_timeout(Some(CLIENT_IDLE));
-        session.set_write_timeout(Some(CLIENT_IDLE));
-        session.set_total_drain_timeout(Some(DRAIN_MAX));
-        if matches!(session.read_request().await, Ok(true))
-            && self.listener.serve(&mut session).await
-            && let Err(error) = respond::end_stream(&mut session)
+        let ServerSession::H2(session) = session else {
+            return None;
+        };
+        let mut client = Client::H2(Box::new(H2::new(session)));
+        if self.listener.serve(&mut client, self.peer).await
+            && let Err(error) = client.end().await
         {
             // Dropped without its end, the stream is reset: the client sees that something is missing.
             tracing::debug!(%error, "an HTTP/2 answer could not be ended");
@@ -151,82 +148,44 @@ impl Listener {
     /// Serves one connection until it is no longer kept.
     async fn serve_h1(
         self: &Arc<Self>,
-        mut stream: Stream,
+        stream: Stream,
         shutdown: &ShutdownWatch,
+        peer: Peer,
         limits: GlobalLimits,
         connection: &Connection,
     ) {
-        let mut kept: Option<(HttpPersistentSettings, Option<BytesMut>)> = None;
-        let mut watchdog = Watchdog::default();
+        let mut client = Client::H1(Box::new(H1::new(stream, limits.keep_alive)));
+        let mut served_before = false;
         let mut stop = shutdown.clone();
         // Nobody is left to tell it where the process ends.
         let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
         let mut stopped = pin!(stopped.fuse());
         loop {
-            let (settings, pipelined) = match kept.take() {
-                Some((settings, pipelined)) => (Some(settings), pipelined),
-                None => (None, None),
-            };
-            let head = if let Some(bytes) = pipelined {
-                bytes
-            } else {
-                let wait = Wait::of(&limits, settings.is_some());
-                let stopped = stopped.as_mut();
-                let read = first_bytes(&mut stream, wait, &mut watchdog, shutdown, stopped);
-                let Some(bytes) = read.await else {
-                    return;
-                };
-                bytes
-            };
-            let (deadline, header_bytes) = (limits.header_deadline, limits.header_bytes);
-            let head = match intake::read(&mut stream, head, deadline, header_bytes).await {
-                intake::Read::Head(head) => head,
-                intake::Read::Gone => return,
-                intake::Read::Refused(error) => return self.refuse_head(stream, &error).await,
-            };
+            let Client::H1(h1) = &mut client else { return };
+            let wait = Wait::of(&limits, served_before);
+            if !first_bytes(h1, wait, shutdown, stopped.as_mut()).await {
+                return;
+            }
+            match h1.arrive(limits.header_deadline, limits.header_bytes).await {
+                Arrival::Request => {}
+                Arrival::Gone => return,
+                Arrival::Refused(error) => return self.refuse(client, &error).await,
+            }
             let _busy = connection.busy();
-            let mut session = ServerSession::new_http1(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
+            let served = self.serve(&mut client, peer).await && client.end().await.is_ok();
+            let Client::H1(h1) = &mut client else { return };
+            if !(served && h1.recycle().await) {
+                break;
             }
-            // Once the process drains, the writing of the head says otherwise.
-            session.set_keepalive(Some(limits.keep_alive.as_secs()));
-            session.set_pipelining_enabled(true);
-            session.set_pipelined_prefix(head);
-            session.set_read_timeout(Some(CLIENT_IDLE));
-            session.set_write_timeout(Some(CLIENT_IDLE));
-            session.set_total_drain_timeout(Some(DRAIN_MAX));
-            session.set_close_on_response_before_downstream_finish(false);
-            let reusable = match session.read_request().await {
-                Ok(true) => self.serve(&mut session).await,
-                Ok(false) => return,
-                Err(error) => {
-                    let message = "The request is not valid HTTP.";
-                    let refused = Error::new(Kind::InvalidRequest, message).with_detail(error);
-                    return self.refuse(session, &refused).await;
-                }
-            };
-            if !reusable {
-                session.shutdown().await;
-                return;
-            }
-            let settings = HttpPersistentSettings::for_session(&session);
-            let chunked = is_chunked(&session);
-            let Ok(Some(reusable)) = session.finish().await else {
-                return;
-            };
-            let (next, pipelined) = reusable.into_parts();
-            // Whoever reads the chunks differently finds a request in them; honest clients wait for the answer.
-            if chunked && pipelined.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
-                return;
-            }
-            stream = next;
-            kept = Some((settings, pipelined));
+            served_before = true;
+        }
+        if let Client::H1(h1) = client {
+            h1.close().await;
         }
     }
 
     /// Answers one request; `false`: the connection cannot be used again.
-    async fn serve(&self, session: &mut ServerSession) -> bool {
+    async fn serve(&self, client: &mut Client, peer: Peer) -> bool {
         let _running = Running::new(&self.engine);
         let snapshot = self.engine.live.current();
         let now = clock::now();
@@ -234,31 +193,28 @@ impl Listener {
         let arrived = Arrived {
             id: request_id.hyphenated().to_string().into(),
             request_id,
-            trace: ids::trace(&session.req_header().headers),
+            trace: ids::trace(&client.head().headers),
             now,
             started: Instant::now(),
-            peer: client_ip(session, &snapshot.trusted_proxies),
-            secure: session
-                .digest()
-                .is_some_and(|digest| digest.ssl_digest.is_some()),
+            peer: client_ip(client.head(), peer, &snapshot.trusted_proxies),
+            secure: peer.secure,
             snapshot,
         };
-        let checked = ambiguity::to_origin_form(session)
-            .and_then(|()| ambiguity::check_head(session, &arrived.snapshot.limits));
+        let checked = ambiguity::check_head(client, arrived.snapshot.limits.header_bytes);
         if checked.is_err() {
             // Where such a message ends is anybody's guess.
-            session.set_keepalive(None);
+            client.close_after();
         }
-        let front = self.front(session, &arrived.snapshot);
-        let served = self.answer(session, &arrived, front, checked);
-        if let Ok(reusable) = AssertUnwindSafe(served).catch_unwind().await {
-            return reusable;
+        let front = self.front(client.head(), &arrived.snapshot);
+        let served = self.answer(client, &arrived, front, checked);
+        if let Ok(whole) = AssertUnwindSafe(served).catch_unwind().await {
+            return whole;
         }
-        // The panic is counted and its place logged. What it left of the session is good for one answer, if none
-        // has begun, and for nothing after it.
-        session.set_keepalive(None);
+        // The panic is counted and its place logged. What it left of the client is good for one answer, if none has
+        // begun, and for nothing after it.
+        client.close_after();
         let failed = Err(Error::internal("a panic"));
-        let answered = self.answer(session, &arrived, front, failed);
+        let answered = self.answer(client, &arrived, front, failed);
         drop(AssertUnwindSafe(answered).catch_unwind().await);
         false
     }
@@ -266,7 +222,7 @@ impl Listener {
     /// Answers in the dialect of the front.
     async fn answer(
         &self,
-        session: &mut ServerSession,
+        client: &mut Client,
         arrived: &Arrived,
         front: Front,
         checked: Result<()>,
@@ -274,10 +230,10 @@ impl Listener {
         // Boxed: an idle connection must not keep room for a request's whole state.
         match front {
             Front::Storage(Protocol::S3) => {
-                Box::pin(storage::serve(&self.engine, session, arrived, checked)).await
+                Box::pin(storage::serve(&self.engine, client, arrived, checked)).await
             }
-            Front::Ai => Box::pin(ai::serve(&self.engine, session, arrived, checked)).await,
-            Front::Admin => Box::pin(admin::serve(&self.engine, session, arrived, checked)).await,
+            Front::Ai => Box::pin(ai::serve(&self.engine, client, arrived, checked)).await,
+            Front::Admin => Box::pin(admin::serve(&self.engine, client, arrived, checked)).await,
             // Refused by config's check: no listener of this version speaks them.
             Front::Storage(Protocol::Gcs | Protocol::Azure) => false,
         }
@@ -291,7 +247,7 @@ impl Listener {
     }
 
     /// The front that a request is for: the listener's, or by `Host` where several share it.
-    fn front(&self, session: &ServerSession, snapshot: &Snapshot) -> Front {
+    fn front(&self, head: &Head, snapshot: &Snapshot) -> Front {
         let [first, _, ..] = self.fronts.as_slice() else {
             return self
                 .fronts
@@ -299,26 +255,19 @@ impl Listener {
                 .copied()
                 .unwrap_or(Front::Storage(Protocol::S3));
         };
-        let host = host(session);
+        let host = head.host();
         let named = snapshot.base_domains.iter().find(|(front, domain)| {
             self.fronts.contains(front) && host.is_some_and(|host| is_under(host, domain))
         });
         named.map_or(*first, |(front, _)| *front)
     }
 
-    /// Answers what could not be parsed, before there was anything to parse it with.
-    async fn refuse_head(&self, stream: Stream, error: &Error) {
+    /// Answers a head that is none, in the listener's dialect, and gives the connection up.
+    async fn refuse(&self, mut client: Client, error: &Error) {
         if error.kind() == Kind::RequestTimeout {
             let metrics = &self.engine.metrics;
             metrics.connection_rejected(self.proto(), ConnectionRejection::HeaderDeadline);
         }
-        let mut session = ServerSession::new_http1(stream);
-        session.set_write_timeout(Some(CLIENT_IDLE));
-        self.refuse(session, error).await;
-    }
-
-    /// Answers a head that is none, in the listener's dialect, and gives the connection up.
-    async fn refuse(&self, mut session: ServerSession, error: &Error) {
         let started = Instant::now();
         let id = ids::request_id(clock::now()).hyphenated().to_string();
         let first = self
@@ -331,10 +280,10 @@ impl Listener {
             Front::Ai => ai::refusal(error, &id),
             Front::Admin => admin::refusal(error, &id),
         };
-        session.set_keepalive(None);
+        client.close_after();
         let status = reply.status.as_u16();
         // The client may be gone already: then nobody waits for this answer.
-        let written = respond::respond(&mut session, reply, false).await;
+        let written = respond::respond(&mut client, reply).await;
         tracing::debug!(%error, written = written.is_ok(), "refused a request head");
         if first == Front::Admin {
             let metrics = &self.engine.metrics;
@@ -347,8 +296,8 @@ impl Listener {
                 written.unwrap_or_default(),
             );
         }
-        if let ServerSession::H1(session) = session {
-            intake::linger(session.into_inner()).await;
+        if let Client::H1(h1) = client {
+            h1.linger().await;
         }
     }
 }
@@ -392,14 +341,14 @@ impl Wait {
     }
 }
 
-/// Waits for the first bytes of a request. What has arrived when the listener stops is served all the same.
+/// Waits for the first bytes of a request; `false`: none came. What has arrived when the listener stops is served all
+/// the same.
 async fn first_bytes(
-    stream: &mut Stream,
+    client: &mut H1,
     wait: Wait,
-    watchdog: &mut Watchdog,
     shutdown: &ShutdownWatch,
     stopped: Pin<&mut Fuse<impl Future<Output = ()>>>,
-) -> Option<BytesMut> {
+) -> bool {
     let stopped = async {
         // Ends once only.
         if !*shutdown.borrow() {
@@ -407,40 +356,10 @@ async fn first_bytes(
         }
         tokio::time::sleep(wait.stopping).await;
     };
-    let read = tokio::select! {
+    tokio::select! {
         biased;
-        read = watchdog.within(Some(wait.keep_alive), poll_fn(|context| poll_head(stream, context))) => read,
-        () = stopped => return None,
-    };
-    match read {
-        Ok(Ok(head)) if !head.is_empty() => Some(head),
-        _ => None,
-    }
-}
-
-/// Reads what there is. The buffer is made when there is something to put in it: an idle connection has none.
-fn poll_head(stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
-    let mut bytes = [MaybeUninit::uninit(); intake::HEAD_READ];
-    let mut read = ReadBuf::uninit(&mut bytes);
-    ready!(Pin::new(stream).poll_read(context, &mut read))?;
-    let mut head = BytesMut::with_capacity(intake::HEAD_READ);
-    head.extend_from_slice(read.filled());
-    Poll::Ready(Ok(head))
-}
-
-fn is_chunked(session: &ServerSession) -> bool {
-    session
-        .req_header()
-        .headers
-        .contains_key(header::TRANSFER_ENCODING)
-}
-
-/// The host that the client named, with its port.
-pub fn host(session: &ServerSession) -> Option<&str> {
-    let head = session.req_header();
-    match head.headers.get(header::HOST) {
-        Some(host) => host.to_str().ok(),
-        None => head.uri.authority().map(http::uri::Authority::as_str),
+        arrived = client.wait(wait.keep_alive) => arrived,
+        () = stopped => false,
     }
 }
 
@@ -463,13 +382,13 @@ fn without_port(host: &str) -> &str {
 
 /// The client's address: the connection's, or what a trusted proxy says it is. Proxies append, so the list is
 /// read from its end, past the proxies that we trust.
-fn client_ip(session: &ServerSession, trusted: &[IpNet]) -> Option<IpAddr> {
-    let peer = session.client_addr()?.as_inet()?.ip().to_canonical();
+fn client_ip(head: &Head, peer: Peer, trusted: &[IpNet]) -> Option<IpAddr> {
+    let peer = peer.address?.ip().to_canonical();
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     if !is_trusted(&peer) {
         return Some(peer);
     }
-    let forwarded = session.req_header().headers.get_all("x-forwarded-for");
+    let forwarded = head.headers.get_all("x-forwarded-for");
     let mut listed = forwarded
         .iter()
         .rev()
@@ -484,8 +403,13 @@ fn client_ip(session: &ServerSession, trusted: &[IpNet]) -> Option<IpAddr> {
     client.flatten().or(Some(peer))
 }
 
-fn client_address(stream: &Stream) -> Option<SocketAddr> {
-    stream.get_socket_digest()?.peer_addr()?.as_inet().copied()
+fn peer(stream: &Stream) -> Peer {
+    let address = stream.get_socket_digest();
+    let address = address.and_then(|digest| digest.peer_addr()?.as_inet().copied());
+    Peer {
+        address,
+        secure: stream.get_ssl_digest().is_some(),
+    }
 }
 
 #[cfg(test)]

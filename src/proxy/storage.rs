@@ -5,8 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
@@ -14,12 +12,13 @@ use crate::message::body::BodyStep;
 use crate::message::reply::Reply;
 use crate::pipeline::{self, Hop, Identified, Listing, Plan};
 use crate::policy::route::S3Account;
+use crate::proxy::client::{AnswerHead, Client, DRAIN_MAX, Head};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
 use crate::proxy::head::RequestHead;
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody, Sender};
-use crate::proxy::{clock, copy, cors, form, head, ids, late, relay, respond, service, tries};
+use crate::proxy::{clock, copy, cors, form, head, ids, late, relay, respond, tries};
 use crate::sabotage::{self, Point};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
@@ -43,20 +42,20 @@ pub(super) static ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
 /// Answers one request; `false`: the connection cannot be used again.
 pub async fn serve(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     checked: Result<()>,
 ) -> bool {
     let mut record = Record::new(Proto::S3, engine, arrived);
     let outcome = match checked {
-        Ok(()) => run(engine, session, arrived, &mut record).await,
+        Ok(()) => run(engine, client, arrived, &mut record).await,
         Err(error) => Err(error),
     };
     let reusable = match outcome {
         Ok(()) => true,
-        Err(error) => fail(session, arrived, &mut record, &error).await,
+        Err(error) => fail(client, arrived, &mut record, &error).await,
     };
-    record.finish(engine, arrived, session);
+    record.finish(engine, arrived, client);
     reusable
 }
 
@@ -67,30 +66,30 @@ pub fn refusal(error: &Error, resource: &str, id: &str) -> Reply {
 
 async fn run(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
 ) -> Result<()> {
-    let head = session.req_header();
+    let head = client.head();
     if head.method == Method::OPTIONS {
         record.op = Op::Preflight;
         let reply = cors::preflight(arrived.snapshot.cors.as_ref(), &head.headers)?;
-        return send(session, arrived, record, reply).await;
+        return send(client, arrived, record, reply).await;
     }
     if is_health_check(head) {
-        return send(session, arrived, record, Reply::new(StatusCode::OK)).await;
+        return send(client, arrived, record, Reply::new(StatusCode::OK)).await;
     }
     if head.method == Method::POST
-        && let Some(to) = s3_form::destination(&arrival(session, arrived)?)?
+        && let Some(to) = s3_form::destination(&arrival(client, arrived)?)?
     {
         record.op = Op::from_name(route::Op::PutObject.name());
-        return Box::pin(form::serve(engine, session, arrived, record, &to)).await;
+        return Box::pin(form::serve(engine, client, arrived, record, &to)).await;
     }
-    let identified = identify(session, arrived)?;
+    let identified = identify(client, arrived)?;
     record.identified(&identified.key, &identified.repository);
     record.op = Op::from_name(identified.request.row().name());
     let _entered = arrived.enter(record, identified.limiter.as_ref(), &identified.repository)?;
-    sabotage::pass(Point::Request, || path(session));
+    sabotage::pass(Point::Request, || client.head().path());
     let Identified {
         key,
         repository,
@@ -101,10 +100,10 @@ async fn run(
     let (op, payload) = match request.row().request_body {
         RequestBody::Document { bytes_max } => {
             let asked = Instant::now();
-            let raw = upload::read_whole(session, bytes_max).await?;
+            let raw = upload::read_whole(client, bytes_max).await?;
             record.waited(asked.elapsed());
             record.bytes_in = raw.len() as u64;
-            let headers = &session.req_header().headers;
+            let headers = &client.head().headers;
             let document = body::verify_document(&request, payload, headers, raw)?;
             (request.with_body(document)?, None)
         }
@@ -112,36 +111,31 @@ async fn run(
     };
     let permitted = pipeline::permit(key, repository, op)?;
     match pipeline::plan(permitted)? {
-        Plan::Reply(reply) => send(session, arrived, record, *reply).await,
-        Plan::Forward(hop) => forward(engine, session, arrived, record, &hop, payload).await,
+        Plan::Reply(reply) => send(client, arrived, record, *reply).await,
+        Plan::Forward(hop) => forward(engine, client, arrived, record, &hop, payload).await,
         Plan::ListBuckets(listing) => {
-            Box::pin(list_buckets(engine, session, arrived, record, &listing)).await
+            Box::pin(list_buckets(engine, client, arrived, record, &listing)).await
         }
         Plan::Compose(crossing) => {
             // Boxed: few requests copy across, and every one would have room for two exchanges.
-            Box::pin(copy::run(engine, session, arrived, record, &crossing)).await
+            Box::pin(copy::run(engine, client, arrived, record, &crossing)).await
         }
     }
 }
 
-fn identify(session: &ServerSession, arrived: &Arrived) -> Result<Identified> {
-    let arrival = arrival(session, arrived)?;
+fn identify(client: &Client, arrived: &Arrived) -> Result<Identified> {
+    let arrival = arrival(client, arrived)?;
     pipeline::identify(&arrived.snapshot, &arrival, arrived.peer)
 }
 
 /// The request's head as the codecs take it.
-pub(super) fn arrival<'a>(session: &'a ServerSession, arrived: &'a Arrived) -> Result<Arrival<'a>> {
-    let head = session.req_header();
-    let target = std::str::from_utf8(head.raw_path()).map_err(|_| {
-        Error::new(
-            Kind::InvalidRequest,
-            "The request's target is not percent-encoded.",
-        )
-    })?;
+pub(super) fn arrival<'a>(client: &'a Client, arrived: &'a Arrived) -> Result<Arrival<'a>> {
+    let head = client.head();
+    let target = head.target()?;
     Ok(Arrival {
         method: &head.method,
         target,
-        host: service::host(session).unwrap_or_default(),
+        host: client.head().host().unwrap_or_default(),
         headers: &head.headers,
         secure: arrived.secure,
         now: arrived.now,
@@ -149,15 +143,15 @@ pub(super) fn arrival<'a>(session: &'a ServerSession, arrived: &'a Arrived) -> R
     })
 }
 
-pub(super) fn is_health_check(head: &RequestHeader) -> bool {
+pub(super) fn is_health_check(head: &Head) -> bool {
     matches!(head.method, Method::GET | Method::HEAD)
-        && head.raw_path() == HEALTH.as_bytes()
+        && head.target == HEALTH.as_bytes()
         && !head.headers.contains_key(header::AUTHORIZATION)
 }
 
 async fn forward(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     hop: &Hop,
@@ -171,7 +165,7 @@ async fn forward(
         .ok_or_else(|| Error::internal("not an S3 resource"))?;
     let request = hop.op.request();
     let streams = request.row().request_body == RequestBody::Stream;
-    let head = session.req_header();
+    let head = client.head();
     let mut upload = match payload {
         Some(payload) if streams => Some(body::plan(
             request,
@@ -186,7 +180,7 @@ async fn forward(
     let source = hop.source.as_deref();
     let outgoing = upstream::encode(&hop.op, &head.headers, &hop.bucket, source, form)?;
     let make_head = || signed(&outgoing, account, arrived);
-    let expects_continue = expects_continue(head);
+    let expects_continue = head.expects_continue();
     let idempotent = may_repeat(request, &head.headers);
     let mut client_body = upload.take().map(|(form, pipe)| {
         let min_rate = arrived.snapshot.limits.min_body_rate;
@@ -199,7 +193,7 @@ async fn forward(
     });
     if let Some((body, true)) = &mut client_body {
         // The store would commit on the head alone.
-        body.read_empty(Sender::Client(session)).await?;
+        body.read_empty(Sender::Client(client)).await?;
     }
     let documents: Option<[Bytes; 1]> = outgoing.document.clone().map(|document| [document]);
     let body = match (&mut client_body, &documents) {
@@ -216,21 +210,21 @@ async fn forward(
     };
     if request.row().reply == route::Reply::Late {
         sending.first_byte = sending.first_byte.max(late::FIRST_BYTE_MIN);
-        return Box::pin(late::run(engine, session, arrived, record, hop, sending)).await;
+        return Box::pin(late::run(engine, client, arrived, record, hop, sending)).await;
     }
-    let answer = exchange(&engine.dialer, Some(session), sending).await;
+    let answer = exchange(&engine.dialer, Some(client), sending).await;
     if let Some((body, _)) = &client_body {
         record.bytes_in = body.bytes_in;
     }
     let answer = answer.map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
-    deliver(engine, session, arrived, record, hop, answer).await
+    deliver(engine, client, arrived, record, hop, answer).await
 }
 
 /// Asks the resource which buckets clients created, and answers with them and ours.
 async fn list_buckets(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     listing: &Listing,
@@ -247,7 +241,7 @@ async fn list_buckets(
         idempotent: true,
         first_byte: resource.timeouts.first_byte,
     };
-    let answer = exchange(&engine.dialer, Some(session), sending).await;
+    let answer = exchange(&engine.dialer, Some(client), sending).await;
     let mut answer = answer.map_err(|failed| record.gave_up(failed))?;
     record.answered(&answer);
     let document = relay::collect(&mut answer, resource.timeouts.idle, LISTING_BYTES_MAX).await?;
@@ -257,17 +251,17 @@ async fn list_buckets(
     } else {
         let failure = Failure::decode(status, answer.headers()?, &document, None);
         record.failed(failure.kind, &failure.code);
-        failure_reply(&failure, &path(session), &arrived.id)
+        failure_reply(&failure, &client.head().path(), &arrived.id)
     };
     engine.dialer.release(answer.link).await;
-    send(session, arrived, record, reply).await
+    send(client, arrived, record, reply).await
 }
 
 /// Hands an answer to the client, translated where it must be. Its connection is given back before the client has the
 /// last byte: whoever hears the end and asks again finds it there.
 pub(super) async fn deliver(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     hop: &Hop,
@@ -286,30 +280,30 @@ pub(super) async fn deliver(
             relay::collect(&mut answer, idle, 0).await?;
             answer.release(&engine.dialer).await;
             let framing = Framing::NoBody;
-            let head = client_head(session, arrived, reply.status, reply.headers, framing);
+            let head = client_head(client, arrived, reply.status, reply.headers, framing);
             record.head_sent(reply.status);
-            respond::write_head(session, head).await?;
+            respond::write_head(client, head)?;
         }
         ReplyBody::Forward => {
-            let head = client_head(session, arrived, reply.status, reply.headers, Framing::Body);
+            let head = client_head(client, arrived, reply.status, reply.headers, Framing::Body);
             record.head_sent(reply.status);
-            respond::write_head(session, head).await?;
+            respond::write_head(client, head)?;
             let bytes = &mut record.bytes_out;
-            relay::relay(&engine.dialer, answer, session, idle, bytes).await?;
+            relay::relay(&engine.dialer, answer, client, idle, bytes).await?;
         }
         ReplyBody::Translate { bytes_max } | ReplyBody::Late { bytes_max } => {
             let document = relay::collect(&mut answer, idle, bytes_max).await?;
             answer.release(&engine.dialer).await;
-            let location = location(session, arrived, &hop.op);
+            let location = location(client, arrived, &hop.op);
             match wire::translate(&hop.op, &hop.bucket, &location, document.into())? {
                 wire::Outcome::Document(document) => {
                     let own = with_document(reply.status, reply.headers, document);
-                    send(session, arrived, record, own).await?;
+                    send(client, arrived, record, own).await?;
                 }
                 wire::Outcome::Failure(failure) => {
                     record.failed(failure.kind, &failure.code);
-                    let failed = failure_reply(&failure, &path(session), &arrived.id);
-                    send(session, arrived, record, failed).await?;
+                    let failed = failure_reply(&failure, &client.head().path(), &arrived.id);
+                    send(client, arrived, record, failed).await?;
                 }
             }
         }
@@ -326,10 +320,10 @@ pub(super) async fn deliver(
             answer.release(&engine.dialer).await;
             tries::understood(&hop.bucket.resource, reply.status, &failure);
             record.failed(failure.kind, &failure.code);
-            let path = path(session);
+            let path = client.head().path();
             let mut failed = failure_reply(&failure, &path, &arrived.id);
             failed.headers.extend(reply.headers);
-            send(session, arrived, record, failed).await?;
+            send(client, arrived, record, failed).await?;
         }
     }
     Ok(())
@@ -344,80 +338,69 @@ enum Framing {
 /// The head of an answer whose body, if any, follows as it comes. Not part of the writing, so that its parts are gone
 /// by then.
 fn client_head(
-    session: &ServerSession,
+    client: &Client,
     arrived: &Arrived,
     status: StatusCode,
     shown: ReplyHeaders,
     framing: Framing,
-) -> ResponseHeader {
-    let mut headers = HeaderMap::with_capacity(shown.len() + respond::ROOM);
-    for (name, value) in shown.into_iter().chain(own_headers(session, arrived)) {
-        headers.append(name, value);
-    }
-    if framing == Framing::Body && !headers.contains_key(header::CONTENT_LENGTH) {
+) -> AnswerHead {
+    let mut headers = Vec::with_capacity(shown.len() + respond::ROOM);
+    headers.extend(shown);
+    headers.extend(own_headers(client, arrived));
+    let is_sized = || {
+        headers
+            .iter()
+            .any(|(name, _)| *name == header::CONTENT_LENGTH)
+    };
+    if framing == Framing::Body && !is_sized() {
         let chunked = HeaderValue::from_static("chunked");
-        headers.append(header::TRANSFER_ENCODING, chunked);
+        headers.push((header::TRANSFER_ENCODING, chunked));
     }
-    head::response(status, headers)
+    AnswerHead { status, headers }
 }
 
 /// Writes an answer of our own.
 pub(super) async fn send(
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     mut reply: Reply,
 ) -> Result<()> {
-    for (name, value) in own_headers(session, arrived) {
+    for (name, value) in own_headers(client, arrived) {
         if !reply.headers.iter().any(|(known, _)| *known == name) {
             reply.headers.push((name, value));
         }
     }
-    let is_head = session.req_header().method == Method::HEAD;
     record.head_sent(reply.status);
     // Boxed: answers of our own are few, and every request would have room for one.
-    record.bytes_out = Box::pin(respond::respond(session, reply, is_head)).await?;
+    record.bytes_out = Box::pin(respond::respond(client, reply)).await?;
     Ok(())
 }
 
 /// Answers a failure of ours; `false`: the connection cannot be used again.
 pub(super) async fn fail(
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     error: &Error,
 ) -> bool {
     let failure = Failure::from(error);
     record.error(error, &failure.code);
-    if error.kind() == Kind::ClientGone || has_answered(session) {
-        record.cut(session);
+    if error.kind() == Kind::ClientGone || client.answered().is_some() {
+        record.cut(client);
         return false;
     }
-    let path = path(session);
+    let path = client.head().path();
     let reply = failure_reply(&failure, &path, &arrived.id);
-    if waits_for_continue(session) || lost_its_place(error) {
-        session.set_keepalive(None);
-        return send(session, arrived, record, reply).await.is_ok();
+    if client.waits_for_continue() || lost_its_place(error) {
+        client.close_after();
+        return send(client, arrived, record, reply).await.is_ok();
     }
-    if send(session, arrived, record, reply).await.is_err() {
+    if send(client, arrived, record, reply).await.is_err() {
         return false;
     }
     record.ended();
-    drain(session).await
-}
-
-/// Whether the head of a final answer has left.
-pub(super) fn has_answered(session: &ServerSession) -> bool {
-    session
-        .response_written()
-        .is_some_and(|head| !head.status.is_informational())
-}
-
-/// Whether the client waits for our word and will not send its body: nothing to drain, nothing to reuse.
-pub(super) fn waits_for_continue(session: &mut ServerSession) -> bool {
-    !session.is_body_done()
-        && session.response_written().is_none()
-        && expects_continue(session.req_header())
+    drain(client).await
 }
 
 /// Whether the client's framing broke: what comes next may be a body or a request.
@@ -426,11 +409,11 @@ pub(super) fn lost_its_place(error: &Error) -> bool {
 }
 
 /// Reads on for a while, so that a client which is still sending sees the answer and not a reset.
-pub(super) async fn drain(session: &mut ServerSession) -> bool {
+pub(super) async fn drain(client: &mut Client) -> bool {
     let mut drained = 0;
     let rest = async {
         while drained <= DRAIN_BYTES_MAX {
-            match session.read_request_body().await {
+            match client.read_body().await {
                 Ok(Some(chunk)) => drained += chunk.len(),
                 Ok(None) => return true,
                 Err(_) => return false,
@@ -438,7 +421,7 @@ pub(super) async fn drain(session: &mut ServerSession) -> bool {
         }
         false
     };
-    pingora::time::timeout(service::DRAIN_MAX, rest)
+    pingora::time::timeout(DRAIN_MAX, rest)
         .await
         .unwrap_or(false)
 }
@@ -462,10 +445,7 @@ pub(super) fn failure_reply(failure: &Failure, resource: &str, id: &str) -> Repl
 }
 
 /// Headers that every answer carries.
-fn own_headers(
-    session: &ServerSession,
-    arrived: &Arrived,
-) -> SmallVec<[(HeaderName, HeaderValue); 2]> {
+fn own_headers(client: &Client, arrived: &Arrived) -> SmallVec<[(HeaderName, HeaderValue); 2]> {
     let mut headers = SmallVec::new();
     if let Ok(id) = HeaderValue::from_str(&arrived.id) {
         headers.push((REQUEST_ID.clone(), id.clone()));
@@ -473,7 +453,7 @@ fn own_headers(
     }
     headers.extend(cors::headers(
         arrived.snapshot.cors.as_ref(),
-        &session.req_header().headers,
+        &client.head().headers,
     ));
     headers
 }
@@ -490,15 +470,9 @@ pub(super) fn with_document(status: StatusCode, headers: ReplyHeaders, document:
 }
 
 /// `Location` of a completed upload: the URL of its object, as the client reaches it.
-pub(super) fn location(session: &ServerSession, arrived: &Arrived, op: &WholeOp) -> String {
-    let host = service::host(session).unwrap_or_default();
+pub(super) fn location(client: &Client, arrived: &Arrived, op: &WholeOp) -> String {
+    let host = client.head().host().unwrap_or_default();
     downstream::object_url(op.request(), host, arrived.secure)
-}
-
-/// The path that the client asked for, without its query.
-pub(super) fn path(session: &ServerSession) -> String {
-    let target = String::from_utf8_lossy(session.req_header().raw_path());
-    target.split('?').next().unwrap_or_default().to_owned()
 }
 
 /// Whether the key of a request still exists: a revocation stops what has not been committed.
@@ -537,12 +511,6 @@ pub(super) fn received_max(form: &UploadForm) -> u64 {
     form.decoded_length
         .saturating_mul(2)
         .saturating_add(FRAMING_BYTES)
-}
-
-pub(super) fn expects_continue(head: &RequestHeader) -> bool {
-    head.headers
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The head of one attempt, signed now.

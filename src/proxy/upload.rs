@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
-use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, client_gone, endless};
-use crate::proxy::storage;
+use crate::proxy::client::{Client, TOO_SLOW};
+use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, endless};
 use crate::proxy::upstream::Upstream;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
@@ -28,7 +27,6 @@ const RATE_GRACE: Duration = Duration::from_secs(10);
 /// Longest time in which a body arrives that is read whole: stops a byte now and then from holding a request
 /// for ever.
 const WHOLE_TIME_MAX: Duration = Duration::from_mins(1);
-pub(super) const TOO_SLOW: &str = "Your socket connection to the server was not read from or written to within the timeout period.";
 
 /// Bytes taken from one client before the others of its worker get their turn. A client whose bytes are always
 /// there would else keep the worker, and the hash busy, for seconds.
@@ -65,7 +63,7 @@ pub struct ClientBody {
 
 /// Who sends a body.
 pub enum Sender<'a> {
-    Client(&'a mut ServerSession),
+    Client(&'a mut Client),
     Upstream(&'a mut (dyn Source + 'a)),
 }
 
@@ -84,10 +82,7 @@ pub trait Source: Send {
 impl Sender<'_> {
     async fn read(&mut self) -> Result<Option<Bytes>> {
         match self {
-            Self::Client(client) => {
-                let read = client.read_request_body().await;
-                read.map_err(|error| cut(&error))
-            }
+            Self::Client(client) => client.read_body().await,
             Self::Upstream(source) => source.next().await,
         }
     }
@@ -178,8 +173,7 @@ impl ClientBody {
         if let Sender::Client(client) = sender
             && std::mem::take(&mut self.expects_continue)
         {
-            let said = client.write_continue_response().await;
-            said.map_err(client_gone)?;
+            client.say_continue().await?;
         }
         Ok(())
     }
@@ -266,20 +260,13 @@ impl ClientBody {
 }
 
 /// Reads a body that has to be whole before anything is done about it: at most `bytes_max`, within a minute.
-pub async fn read_whole(client: &mut ServerSession, bytes_max: usize) -> Result<Bytes> {
+pub async fn read_whole(client: &mut Client, bytes_max: usize) -> Result<Bytes> {
     let whole = async {
-        if storage::expects_continue(client.req_header()) {
-            client
-                .write_continue_response()
-                .await
-                .map_err(client_gone)?;
+        if client.head().expects_continue() {
+            client.say_continue().await?;
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = client
-            .read_request_body()
-            .await
-            .map_err(|error| cut(&error))?
-        {
+        while let Some(chunk) = client.read_body().await? {
             if body.len() + chunk.len() > bytes_max {
                 let message = "Your request was larger than the maximum allowed size.";
                 return Err(Error::new(Kind::BodyTooLarge, message));
@@ -311,7 +298,8 @@ pub async fn pump(
     }
     let mut out = std::mem::take(&mut body.primed);
     send_released(upstream, body, &mut out).await?;
-    let turn_bytes = if body.step.is_some() {
+    let is_costly = body.step.as_ref().is_some_and(|step| step.is_costly());
+    let turn_bytes = if is_costly {
         TURN_BYTES_VERIFIED
     } else {
         TURN_BYTES
@@ -369,22 +357,4 @@ async fn write(upstream: &mut Upstream, chunk: &[u8]) -> Result<(), Failure> {
         .write(chunk)
         .await
         .map_err(|error| Failure::Upstream(broken(&error)))
-}
-
-/// A failure of the client's side of the body.
-pub(super) fn cut(error: &pingora::Error) -> Error {
-    use pingora::ErrorType as E;
-    let kind = error.etype();
-    // "InvalidChunk" is Pingora's, in its `protocols::http::v1::body`.
-    if matches!(kind, E::ReadTimedout) {
-        Error::new(Kind::RequestTimeout, TOO_SLOW).with_detail(error)
-    } else if matches!(kind, E::Custom("InvalidChunk") | E::InvalidHTTPHeader) {
-        Error::new(
-            Kind::IncompleteBody,
-            "The request body's chunked framing is invalid.",
-        )
-        .with_detail(error)
-    } else {
-        client_gone(error)
-    }
 }

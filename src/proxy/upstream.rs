@@ -8,68 +8,30 @@
 //! runs a task for each idle connection. That was a third of what a small request cost; the figures stand in
 //! `load/NOTES.md`. Connecting, TLS included, is still Pingora's.
 //!
-//! What arrives is not trusted: framing is strict ([`head`], [`framing`]), every buffer has a limit, and a
-//! connection is used again only after a message that ended by its own framing, with nothing behind it.
+//! What arrives is not trusted: heads are strict ([`head`]) and so are bodies ([`http1`](super::http1)), every buffer has a
+//! limit, and a connection is used again only after a message that ended by its own framing, with nothing behind it.
 
-mod framing;
 mod head;
 
-use std::io;
+use std::io::IoSlice;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use crate::proxy::head::RequestHead;
+use crate::proxy::http1::{self, Broken, Framing, Incoming};
 use crate::proxy::watchdog::{self, Watchdog};
-use framing::{Framing, Next};
 pub use head::Head;
 
-/// First read of an answer, in bytes: its head, and the whole of a small body.
-const FIRST_READ: usize = 16 * 1024;
-/// One read of a body, in bytes, and so what a client that takes nothing costs.
-const BODY_READ: usize = 64 * 1024;
-/// One read of a body whose client takes it: fewer system calls, and fewer wake-ups of the peer; see `load/NOTES.md`.
-const BODY_READ_LARGE: usize = 256 * 1024;
-/// Bytes of a body after which its client is known to take it: more than the sockets between us hold.
-const LARGE_AFTER: u64 = 256 * 1024;
-/// Large reads at once, in the whole process: sockets may hold megabytes of a client that has stopped, so a client that
-/// has taken much may still stall, and a thousand such must not hold a thousand large buffers.
-const LARGE_READS_MAX: usize = 128;
-/// Room below which a buffer that was handed on in part is replaced by a new one.
-const ROOM_MIN: usize = 4 * 1024;
-/// A head and a first part of a body up to this many bytes are written as one.
-const WRITE_AT_ONCE_MAX: usize = 16 * 1024;
+/// One read while an answer's head is waited for, in bytes: it, and the whole of a small body.
+const HEAD_READ: usize = 16 * 1024;
 /// Longest wait for an orderly end of a connection that is not used again.
 const SHUTDOWN_MAX: Duration = Duration::from_millis(100);
-
-/// Why an exchange cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    #[error("nothing was read in time")]
-    ReadTimeout,
-    #[error("nothing could be written in time")]
-    WriteTimeout,
-    #[error("not valid HTTP/1.1: {0}")]
-    Invalid(&'static str),
-    #[error("not valid HTTP/1.1: {0}")]
-    Unparsable(#[from] httparse::Error),
-    #[error("the body's framing is not valid: {0}")]
-    Framing(&'static str),
-    #[error("the connection ended before the message did")]
-    Ended,
-    #[error("the request's body is not as long as its head says")]
-    WrongLength,
-    #[error("reading: {0}")]
-    Read(io::Error),
-    #[error("writing: {0}")]
-    Write(io::Error),
-}
 
 /// A connection to a resource.
 pub struct Upstream {
@@ -84,43 +46,11 @@ pub struct Upstream {
     /// What the head said of the body and was not written yet.
     to_send: u64,
     answers_head: bool,
-    /// Read and not taken.
-    buffer: BytesMut,
-    /// At the front of `buffer`: handed out by the last [`read_body`](Self::read_body).
-    lent: usize,
-    /// How much of `buffer` was searched for the end of a head.
+    incoming: Incoming,
+    /// How much of what was read was searched for the end of a head.
     searched: usize,
     head: Option<Head>,
-    framing: Framing,
-    /// Bytes of the body that were read.
-    body_bytes: u64,
-    /// The last read of the body took all the room there was: more is there.
-    was_full: bool,
-    /// The right to a large buffer.
-    large: Option<LargeRead>,
     keep: bool,
-}
-
-/// One of [`LARGE_READS_MAX`], until it is dropped.
-struct LargeRead;
-
-/// Claimed large reads.
-static LARGE_READS: AtomicUsize = AtomicUsize::new(0);
-
-impl LargeRead {
-    fn claim() -> Option<Self> {
-        let more = |claimed| (claimed < LARGE_READS_MAX).then_some(claimed + 1);
-        LARGE_READS
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .ok()
-            .map(|_| Self)
-    }
-}
-
-impl Drop for LargeRead {
-    fn drop(&mut self) {
-        LARGE_READS.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Upstream {
@@ -134,14 +64,9 @@ impl Upstream {
             unsent: Vec::new(),
             to_send: 0,
             answers_head: false,
-            buffer: BytesMut::new(),
-            lent: 0,
+            incoming: Incoming::default(),
             searched: 0,
             head: None,
-            framing: Framing::Closed,
-            body_bytes: 0,
-            was_full: false,
-            large: None,
             keep: false,
         }
     }
@@ -169,9 +94,7 @@ impl Upstream {
         // While the body is sent, the pace is the client's: a pause of its is no silence of the resource's.
         self.head_by = None;
         self.head = None;
-        self.framing = Framing::Closed;
-        self.body_bytes = 0;
-        self.was_full = false;
+        self.incoming.begin(Framing::Closed);
         self.keep = false;
     }
 
@@ -179,15 +102,9 @@ impl Upstream {
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Broken> {
         let left = self.to_send.checked_sub(chunk.len() as u64);
         self.to_send = left.ok_or(Broken::WrongLength)?;
-        if self.unsent.is_empty() {
-            return self.send(chunk).await;
-        }
-        if self.unsent.len() + chunk.len() <= WRITE_AT_ONCE_MAX {
-            self.unsent.extend_from_slice(chunk);
-            return self.send_unsent().await;
-        }
-        self.send_unsent().await?;
-        self.send(chunk).await
+        let unsent = std::mem::take(&mut self.unsent);
+        self.send(&mut [IoSlice::new(&unsent), IoSlice::new(chunk)])
+            .await
     }
 
     /// Ends the request; an error if its body was not written whole.
@@ -198,25 +115,13 @@ impl Upstream {
         if self.unsent.is_empty() {
             return Ok(());
         }
-        self.send_unsent().await
-    }
-
-    async fn send_unsent(&mut self) -> Result<(), Broken> {
         let unsent = std::mem::take(&mut self.unsent);
-        self.send(&unsent).await
+        self.send(&mut [IoSlice::new(&unsent)]).await
     }
 
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        let stream = &mut self.stream;
-        let written = async {
-            stream.write_all(bytes).await?;
-            stream.flush().await
-        };
-        self.watchdog
-            .within(self.write_timeout, written)
-            .await
-            .map_err(|_| Broken::WriteTimeout)?
-            .map_err(Broken::Write)
+    async fn send(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<(), Broken> {
+        let (stream, watchdog) = (&mut self.stream, &mut self.watchdog);
+        http1::send(stream, watchdog, self.write_timeout, pieces).await
     }
 
     /// Reads the next head of the answer: informational ones, then the final one. May be cancelled.
@@ -225,30 +130,29 @@ impl Upstream {
             return Ok(());
         }
         loop {
-            if let Some(end) = head::end(&self.buffer, self.searched) {
-                let raw = self.buffer.split_to(end).freeze();
+            let buffer = &mut self.incoming.buffer;
+            if let Some(end) = head::end(buffer, self.searched) {
+                let raw = buffer.split_to(end).freeze();
                 self.searched = 0;
                 let parsed = head::parse(&raw, self.answers_head)?;
                 self.head = Some(parsed.head);
-                self.framing = parsed.framing;
+                self.incoming.begin(parsed.framing);
                 self.keep = parsed.keep;
                 return Ok(());
             }
-            if self.buffer.len() > head::HEAD_BYTES_MAX {
+            if buffer.len() > head::HEAD_BYTES_MAX {
                 return Err(Broken::Invalid("the head is too large"));
             }
-            if !head::may_start(&self.buffer) {
+            if !head::may_start(buffer) {
                 return Err(Broken::Invalid("this is not HTTP/1"));
             }
-            self.searched = self.buffer.len();
-            self.buffer.reserve(FIRST_READ);
-            let read = self.stream.read_buf(&mut self.buffer);
-            let read = self.watchdog.until(self.head_by, read).await;
-            if read
-                .map_err(|_| Broken::ReadTimeout)?
-                .map_err(Broken::Read)?
-                == 0
-            {
+            self.searched = buffer.len();
+            buffer.reserve(HEAD_READ);
+            let read = self
+                .watchdog
+                .until(self.head_by, self.stream.read_buf(buffer));
+            let read = read.await.map_err(|_| Broken::ReadTimeout)?;
+            if read.map_err(Broken::Read)? == 0 {
                 return Err(Broken::Ended);
             }
         }
@@ -268,107 +172,55 @@ impl Upstream {
 
     /// Whether the last byte of the body was handed out, as far as its framing tells beforehand.
     pub fn has_whole_body(&self) -> bool {
-        self.has_final_head() && self.framing.is_done()
+        self.has_final_head() && self.is_read()
     }
 
     /// The next bytes of the body where they were read; `None` at its end. May be cancelled.
     pub async fn read_body(&mut self) -> Result<Option<&[u8]>, Broken> {
-        match self.available(usize::MAX).await? {
-            0 => Ok(None),
-            length => {
-                self.lent = length;
-                Ok(self.buffer.get(..length))
-            }
-        }
+        let (stream, watchdog) = (&mut self.stream, &mut self.watchdog);
+        self.incoming
+            .lend(stream, watchdog, self.read_timeout)
+            .await
     }
 
     /// What the last [`read_body`](Self::read_body) gave.
     pub fn lent(&self) -> &[u8] {
-        self.buffer.get(..self.lent).unwrap_or_default()
+        self.incoming.lent()
     }
 
     /// The same, to be kept beyond the connection.
     pub fn keep_lent(&mut self) -> Bytes {
-        self.buffer
-            .split_to(std::mem::take(&mut self.lent))
-            .freeze()
+        self.incoming.keep_lent()
+    }
+
+    /// Whether a part of the body came with what was read already.
+    pub fn has_more_at_hand(&self) -> bool {
+        !self.incoming.buffer.is_empty()
     }
 
     /// Whether the body was read to its end.
     pub fn is_read(&self) -> bool {
-        self.framing.is_done()
+        self.incoming.is_done()
     }
 
     /// The next bytes of the body, to be kept; `None` at its end. May be cancelled.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        match self.available(ROOM_MIN).await? {
-            0 => Ok(None),
-            length => Ok(Some(self.buffer.split_to(length).freeze())),
-        }
-    }
-
-    /// Reads until there is something of the body at the front of the buffer; 0: it has ended. Room is made where there
-    /// is less than `room_min`.
-    async fn available(&mut self, room_min: usize) -> Result<usize, Broken> {
-        self.buffer.advance(std::mem::take(&mut self.lent));
-        loop {
-            match self.framing.next(&mut self.buffer)? {
-                Next::Data(length) => return Ok(length),
-                Next::End => return Ok(0),
-                Next::More => {}
-            }
-            if self.large.is_none() && self.body_bytes >= LARGE_AFTER {
-                self.large = LargeRead::claim();
-            }
-            let room = self.room();
-            if self.buffer.capacity() - self.buffer.len() < room_min.min(room) {
-                self.buffer.reserve(room);
-            }
-            let read = self.stream.read_buf(&mut self.buffer);
-            let read = self.watchdog.within(self.read_timeout, read).await;
-            let read = read
-                .map_err(|_| Broken::ReadTimeout)?
-                .map_err(Broken::Read)?;
-            if read == 0 {
-                self.framing.closed()?;
-            }
-            self.body_bytes += read as u64;
-            self.was_full = self.buffer.len() == self.buffer.capacity();
-        }
-    }
-
-    /// Room for the next read of the body: as much as is surely there, and little for a stream of small pieces.
-    fn room(&self) -> usize {
-        let most = if self.large.is_some() {
-            BODY_READ_LARGE
-        } else {
-            BODY_READ
-        };
-        match self.framing {
-            Framing::Sized(left) => {
-                usize::try_from(left).map_or(most, |left| left.clamp(ROOM_MIN, most))
-            }
-            Framing::Chunked(_) | Framing::UntilClose | Framing::Closed if self.was_full => most,
-            Framing::Chunked(_) | Framing::UntilClose | Framing::Closed => FIRST_READ,
-        }
+        let (stream, watchdog) = (&mut self.stream, &mut self.watchdog);
+        self.incoming
+            .next(stream, watchdog, self.read_timeout)
+            .await
     }
 
     /// Forgets the exchange that ended; `false`: the connection cannot have another one.
     pub fn recycle(&mut self) -> bool {
-        self.buffer.advance(std::mem::take(&mut self.lent));
-        let is_over = self.has_final_head()
-            && self.framing.is_done()
-            && self.buffer.is_empty()
+        // An idle connection keeps no memory for bytes.
+        self.incoming.end();
+        let is_over = self.has_whole_body()
+            && self.incoming.buffer.is_empty()
             && self.unsent.is_empty()
             && self.to_send == 0;
-        if !is_over || !self.keep {
-            return false;
-        }
         self.head = None;
-        // An idle connection keeps no memory for bytes.
-        self.buffer = BytesMut::new();
-        self.large = None;
-        true
+        is_over && self.keep
     }
 
     /// Whether the server has neither closed the connection nor sent what nobody asked for.

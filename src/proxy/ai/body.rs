@@ -5,14 +5,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header;
-use pingora::protocols::http::ServerSession;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::{Error, Kind, Result};
+use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::client_gone;
 use crate::proxy::record::Record;
-use crate::proxy::{storage, upload};
 use crate::telemetry::labels::LimitScope;
 
 /// A body and its share of the budget, freed together.
@@ -24,31 +22,24 @@ pub(super) struct Held {
 
 pub(super) async fn read(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
 ) -> Result<Held> {
     let bytes_max = arrived.snapshot.limits.ai_body_bytes;
-    let declared = session.req_header().headers.get(header::CONTENT_LENGTH);
+    let declared = client.head().headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|declared| declared > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    if storage::expects_continue(session.req_header()) {
-        session
-            .write_continue_response()
-            .await
-            .map_err(client_gone)?;
+    if client.head().expects_continue() {
+        client.say_continue().await?;
     }
     let mut frames = Vec::new();
     let mut bytes = 0;
     let asked = Instant::now();
     let mut share: Option<OwnedSemaphorePermit> = None;
-    while let Some(frame) = session
-        .read_request_body()
-        .await
-        .map_err(|error| upload::cut(&error))?
-    {
+    while let Some(frame) = client.read_body().await? {
         bytes += frame.len();
         if bytes > bytes_max {
             return Err(too_large(bytes_max));

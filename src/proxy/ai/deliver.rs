@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use crate::ai::openai::downstream::UpstreamLimits;
 use crate::ai::openai::{self, downstream, upstream};
@@ -18,10 +16,11 @@ use crate::error::{Error, Fault, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
 use crate::proxy::ai::Heard;
+use crate::proxy::client::{AnswerHead, Client};
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, broken, client_gone, hear};
+use crate::proxy::exchange::{Answer, broken};
 use crate::proxy::record::Record;
-use crate::proxy::{cors, head, relay, respond, storage};
+use crate::proxy::{cors, relay, respond};
 use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
 
 /// Silence on a stream before the client is told that it is alive.
@@ -46,7 +45,7 @@ pub(super) struct Served<'a> {
 /// Hands on the answer to an inference; `false`: the connection cannot be used again.
 pub(super) async fn deliver(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     heard: Heard,
@@ -60,19 +59,19 @@ pub(super) async fn deliver(
         return Err(error);
     }
     if let Some(body) = body {
-        return read_already(session, arrived, record, &answer, served, body).await;
+        return read_already(client, arrived, record, &answer, served, body).await;
     }
     // A body that is compressed although we asked for none is handed on unread.
     let is_events = downstream::is_event_stream(&head.headers);
     if head.status.is_success() && is_events && downstream::is_readable(&head.headers) {
-        return stream(engine, session, arrived, record, answer, served).await;
+        return stream(engine, client, arrived, record, answer, served).await;
     }
-    whole(engine, session, arrived, record, answer, served).await
+    whole(engine, client, arrived, record, answer, served).await
 }
 
 /// Whether another resource may still be asked after `error`.
-pub(super) fn may_fail_over(session: &ServerSession, error: &Error) -> bool {
-    !storage::has_answered(session)
+pub(super) fn may_fail_over(client: &Client, error: &Error) -> bool {
+    client.answered().is_none()
         && matches!(
             error.kind(),
             Kind::UpstreamAuth
@@ -85,7 +84,7 @@ pub(super) fn may_fail_over(session: &ServerSession, error: &Error) -> bool {
 /// An event stream: the head goes with the first output, so that until then another resource may be asked.
 async fn stream(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     mut answer: Answer,
@@ -99,7 +98,7 @@ async fn stream(
     };
     let mut tap = SseTap::new(served.inference, usage_chunk);
     let mut head = Some(client_head(
-        session,
+        client,
         arrived,
         record,
         &answer,
@@ -115,12 +114,12 @@ async fn stream(
         let chunk = tokio::select! {
             biased;
             chunk = answer.link.session.next_chunk() => chunk.map_err(|error| broken(&error)),
-            idle = hear(session) => match idle {
+            idle = client.hear() => match idle {
                 Ok(_) => continue,
-                Err(error) => break End::Cut(client_gone(&error)),
+                Err(gone) => break End::Cut(gone),
             },
             () = pingora::time::sleep(KEEP_ALIVE_EVERY) => {
-                match ping(session, record, &mut head, &tap).await {
+                match ping(client, record, &mut head, &tap).await {
                     Ok(()) => continue,
                     Err(gone) => break End::Cut(gone),
                 }
@@ -135,14 +134,14 @@ async fn stream(
         if served.has_next && head.is_some() && tap.notes().failed {
             return Err(failed_first());
         }
-        if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
+        if let Err(gone) = pass(client, record, &mut head, &mut timing, out).await {
             break End::Cut(gone);
         }
         // Not before: a client that reads slowly is no silence of the resource.
         heard_at = Instant::now();
     };
     let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
-    let cut = finish_tap(session, record, &mut head, &mut timing, &mut tap, ended).await;
+    let cut = finish_tap(client, record, &mut head, &mut timing, &mut tap, ended).await;
     account(record, served, tap.notes(), &timing, ending(cut.as_ref()));
     if let Some(error) = cut {
         let side = if gone {
@@ -151,9 +150,9 @@ async fn stream(
             AbortSide::Upstream
         };
         count_abort(record, served, side);
-        return broke_off(session, record, &tap, error).await;
+        return broke_off(client, record, &tap, error).await;
     }
-    start(session, record, &mut head).await?;
+    start(client, record, &mut head)?;
     engine.dialer.release(answer.link).await;
     Ok(true)
 }
@@ -168,23 +167,23 @@ fn failed_first() -> Error {
 
 /// Tells the client of a silent stream that it is alive.
 async fn ping(
-    session: &mut ServerSession,
+    client: &mut Client,
     record: &mut Record,
-    head: &mut Option<ResponseHeader>,
+    head: &mut Option<AnswerHead>,
     tap: &SseTap,
 ) -> Result<()> {
     if tap.at_boundary() {
-        start(session, record, head).await?;
-        write(session, record, Bytes::from_static(sse::PING)).await?;
+        start(client, record, head)?;
+        write(client, record, Bytes::from_static(sse::PING)).await?;
     }
     Ok(())
 }
 
 /// Ends the tap; the error of a stream that was cut, by the upstream, the client, or by its own missing end.
 async fn finish_tap(
-    session: &mut ServerSession,
+    client: &mut Client,
     record: &mut Record,
-    head: &mut Option<ResponseHeader>,
+    head: &mut Option<AnswerHead>,
     timing: &mut Timing,
     tap: &mut SseTap,
     ended: End,
@@ -197,7 +196,7 @@ async fn finish_tap(
     if let Err(error) = tap.finish(end, &mut out) {
         return Some(error);
     }
-    if let Err(gone) = pass(session, record, head, timing, out).await {
+    if let Err(gone) = pass(client, record, head, timing, out).await {
         return Some(gone);
     }
     cut.or_else(|| {
@@ -213,67 +212,60 @@ async fn finish_tap(
 
 /// Tells the client of a stream that broke: as a status while that is possible, else in the stream.
 async fn broke_off(
-    session: &mut ServerSession,
+    client: &mut Client,
     record: &mut Record,
     tap: &SseTap,
     error: Error,
 ) -> Result<bool> {
-    if error.kind() == Kind::ClientGone || !storage::has_answered(session) {
+    if error.kind() == Kind::ClientGone || client.answered().is_none() {
         return Err(error);
     }
     let code = openai::error::answer(error.kind()).code;
     record.error(&error, code.unwrap_or("upstream_error"));
     if !tap.at_boundary() {
-        write(session, record, Bytes::from_static(sse::BREAK)).await?;
+        write(client, record, Bytes::from_static(sse::BREAK)).await?;
     }
-    write(session, record, openai::error::encode_event(&error)).await?;
+    write(client, record, openai::error::encode_event(&error)).await?;
     // Over HTTP/1 the missing last chunk says it once more; an HTTP/2 reset could overtake the event.
-    Ok(session.is_http2())
+    Ok(client.is_http2())
 }
 
 /// Writes what a chunk gave, the head before the first of it.
 async fn pass(
-    session: &mut ServerSession,
+    client: &mut Client,
     record: &mut Record,
-    head: &mut Option<ResponseHeader>,
+    head: &mut Option<AnswerHead>,
     timing: &mut Timing,
     out: Chunks,
 ) -> Result<()> {
     if out.is_empty() {
         return Ok(());
     }
-    start(session, record, head).await?;
+    start(client, record, head)?;
     timing.output();
     for chunk in out {
-        write(session, record, chunk).await?;
+        write(client, record, chunk).await?;
     }
     Ok(())
 }
 
-async fn start(
-    session: &mut ServerSession,
-    record: &mut Record,
-    head: &mut Option<ResponseHeader>,
-) -> Result<()> {
+fn start(client: &mut Client, record: &mut Record, head: &mut Option<AnswerHead>) -> Result<()> {
     let Some(head) = head.take() else {
         return Ok(());
     };
     record.head_sent(head.status);
-    respond::write_head(session, head).await
+    respond::write_head(client, head)
 }
 
-async fn write(session: &mut ServerSession, record: &mut Record, chunk: Bytes) -> Result<()> {
+async fn write(client: &mut Client, record: &mut Record, chunk: Bytes) -> Result<()> {
     record.bytes_out += chunk.len() as u64;
-    session
-        .write_response_body(chunk, false)
-        .await
-        .map_err(|error| client_gone(&error))
+    client.write_body(chunk).await
 }
 
 /// An answer that is not a stream, errors of the resource included: byte for byte.
 async fn whole(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     mut answer: Answer,
@@ -289,7 +281,7 @@ async fn whole(
         upstream_head.status.is_success() && downstream::is_readable(&upstream_head.headers);
     let mut refusal = (!upstream_head.status.is_success()).then(Vec::new);
     let mut head = Some(client_head(
-        session,
+        client,
         arrived,
         record,
         &answer,
@@ -299,7 +291,7 @@ async fn whole(
     let mut tap = JsonTap::new(served.inference);
     let mut timing = Timing::new(record, false);
     let cut = loop {
-        let chunk = match relay::next(&mut answer.link.session, session).await {
+        let chunk = match relay::next(&mut answer.link.session, client).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break None,
             Err(error) => break Some(error),
@@ -310,7 +302,7 @@ async fn whole(
         }
         let mut out = Chunks::new();
         tap.push(chunk, &mut out)?;
-        if let Err(gone) = pass(session, record, &mut head, &mut timing, out).await {
+        if let Err(gone) = pass(client, record, &mut head, &mut timing, out).await {
             break Some(gone);
         }
     };
@@ -329,14 +321,14 @@ async fn whole(
     if let Some(error) = cut {
         return Err(error);
     }
-    start(session, record, &mut head).await?;
+    start(client, record, &mut head)?;
     engine.dialer.release(answer.link).await;
     Ok(true)
 }
 
 /// A refusal whose body was read to understand it.
 async fn read_already(
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     answer: &Answer,
@@ -345,22 +337,22 @@ async fn read_already(
 ) -> Result<bool> {
     record.failed(Kind::InvalidRequest, &openai::error::code_of(&body));
     let mut head = Some(client_head(
-        session,
+        client,
         arrived,
         record,
         answer,
         served,
         downstream::Framing::Exact,
     )?);
-    start(session, record, &mut head).await?;
-    write(session, record, body).await?;
+    start(client, record, &mut head)?;
+    write(client, record, body).await?;
     Ok(true)
 }
 
 /// Hands on whatever a passed-through path answered.
 pub(super) async fn forward(
     engine: &Engine,
-    session: &mut ServerSession,
+    client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
     answer: Answer,
@@ -384,22 +376,22 @@ pub(super) async fn forward(
         downstream::Framing::Exact
     };
     let headers = downstream::response_head(&head.headers, served, framing);
-    let head = build(session, arrived, head.status, headers);
+    let head = build(client, arrived, head.status, &headers);
     record.head_sent(head.status);
-    respond::write_head(session, head).await?;
+    respond::write_head(client, head)?;
     let idle = resource.timeouts.idle;
-    relay::relay(&engine.dialer, answer, session, idle, &mut record.bytes_out).await?;
+    relay::relay(&engine.dialer, answer, client, idle, &mut record.bytes_out).await?;
     Ok(true)
 }
 
 fn client_head(
-    session: &ServerSession,
+    client: &Client,
     arrived: &Arrived,
     record: &Record,
     answer: &Answer,
     served: &Served<'_>,
     framing: downstream::Framing,
-) -> Result<ResponseHeader> {
+) -> Result<AnswerHead> {
     let upstream = answer.head()?;
     let told = downstream::Served {
         request_id: &arrived.id,
@@ -409,7 +401,7 @@ fn client_head(
         upstream_limits: upstream_limits(record),
     };
     let headers = downstream::response_head(&upstream.headers, told, framing);
-    Ok(build(session, arrived, upstream.status, headers))
+    Ok(build(client, arrived, upstream.status, &headers))
 }
 
 /// A repository with limits of its own takes the headers that tell of limits.
@@ -425,26 +417,20 @@ fn upstream_limits(record: &Record) -> UpstreamLimits {
     }
 }
 
-fn build(
-    session: &ServerSession,
-    arrived: &Arrived,
-    status: StatusCode,
-    mut headers: HeaderMap,
-) -> ResponseHeader {
-    for (name, value) in cors::headers(
+fn build(client: &Client, arrived: &Arrived, status: StatusCode, shown: &HeaderMap) -> AnswerHead {
+    let mut headers = Vec::with_capacity(shown.len() + respond::ROOM);
+    let shown_pairs = shown.iter();
+    headers.extend(shown_pairs.map(|(name, value)| (name.clone(), value.clone())));
+    headers.extend(cors::headers(
         arrived.snapshot.cors.as_ref(),
-        &session.req_header().headers,
-    ) {
-        headers.append(name, value);
-    }
+        &client.head().headers,
+    ));
     let has_body = !matches!(status.as_u16(), 204 | 304);
-    if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
-        headers.append(
-            header::TRANSFER_ENCODING,
-            http::HeaderValue::from_static("chunked"),
-        );
+    if has_body && !shown.contains_key(header::CONTENT_LENGTH) {
+        let chunked = http::HeaderValue::from_static("chunked");
+        headers.push((header::TRANSFER_ENCODING, chunked));
     }
-    head::response(status, headers)
+    AnswerHead { status, headers }
 }
 
 /// When output of a stream was seen.

@@ -3,18 +3,15 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use httparse::{ParserConfig, Status};
 
-use super::Broken;
-use super::framing::Framing;
+use crate::proxy::http1::{Broken, Framing, fields};
 
 /// Largest head of an answer, in bytes. Stops a server from filling memory before it has said anything.
 pub(super) const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Most headers of an answer; more than any store sends, user metadata included.
 const HEADERS_MAX: usize = 256;
-/// Longest value of a `Content-Length` that is looked at: every `u64` fits.
-const LENGTH_DIGITS_MAX: usize = 20;
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -65,35 +62,14 @@ pub(super) fn parse(raw: &Bytes, answers_head: bool) -> Result<Parsed, Broken> {
     let status = StatusCode::from_u16(answer.code.unwrap_or_default())
         .map_err(|_| Broken::Invalid("the status is no status"))?;
     let is_http11 = answer.version == Some(1);
-    let mut headers = HeaderMap::with_capacity(answer.headers.len());
-    for header in answer.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| Broken::Invalid("a header's name is not valid"))?;
-        headers.append(name, value(raw.slice_ref(header.value))?);
-    }
+    let headers = fields::headers(raw, answer.headers)?;
     let framing = framing(status, answers_head, is_http11, &headers)?;
-    let keep = framing != Framing::UntilClose && keeps(is_http11, &headers);
+    let keep = framing != Framing::UntilClose && fields::keeps(is_http11, &headers);
     Ok(Parsed {
         head: Head { status, headers },
         framing,
         keep,
     })
-}
-
-/// A value as it came, or unfolded: line breaks become spaces (RFC 9112, section 5.2).
-fn value(raw: Bytes) -> Result<HeaderValue, Broken> {
-    let is_folded = memchr::memchr2(b'\r', b'\n', &raw).is_some();
-    let raw = if is_folded {
-        let spaced = raw.iter().map(|byte| match byte {
-            b'\r' | b'\n' => b' ',
-            byte => *byte,
-        });
-        spaced.collect()
-    } else {
-        raw
-    };
-    HeaderValue::from_maybe_shared(raw)
-        .map_err(|_| Broken::Invalid("a header's value is not valid"))
 }
 
 /// RFC 9112, section 6.3, without the repairs that it allows: an answer whose end two readers could see in different
@@ -107,59 +83,17 @@ fn framing(
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Broken::Invalid("nobody asked for another protocol"));
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let told = match (codings.next(), codings.next(), content_length(headers)?) {
-        (None, _, None) => Framing::UntilClose,
-        (None, _, Some(length)) => Framing::Sized(length),
-        (Some(coding), None, None)
-            if is_http11 && coding.as_bytes().eq_ignore_ascii_case(b"chunked") =>
-        {
-            Framing::chunked()
-        }
-        _ => return Err(Broken::Invalid("ambiguous framing")),
+    let told = match (
+        fields::is_chunked(headers)?,
+        fields::content_length(headers)?,
+    ) {
+        (false, None) => Framing::UntilClose,
+        (false, Some(length)) => Framing::Sized(length),
+        (true, None) if is_http11 => Framing::chunked(),
+        (true, _) => return Err(Broken::Invalid("ambiguous framing")),
     };
     let no_body = answers_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
     Ok(if no_body { Framing::Sized(0) } else { told })
-}
-
-/// The one length that all `Content-Length` say.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Broken> {
-    const INVALID: Broken = Broken::Invalid("the content length is not valid");
-    let mut found = None;
-    let values = headers.get_all(header::CONTENT_LENGTH);
-    for value in values
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-    {
-        let digits = value.trim_ascii();
-        let is_number = !digits.is_empty()
-            && digits.len() <= LENGTH_DIGITS_MAX
-            && digits.iter().all(u8::is_ascii_digit);
-        let number = std::str::from_utf8(digits)
-            .ok()
-            .filter(|_| is_number)
-            .and_then(|digits| digits.parse::<u64>().ok())
-            .ok_or(INVALID)?;
-        if found.replace(number).is_some_and(|before| before != number) {
-            return Err(INVALID);
-        }
-    }
-    Ok(found)
-}
-
-/// Whether the server keeps the connection: 1.1 does unless it says otherwise, 1.0 does if it says so.
-fn keeps(is_http11: bool, headers: &HeaderMap) -> bool {
-    let says = |wanted: &[u8]| {
-        let values = headers.get_all(header::CONNECTION);
-        values
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
-    };
-    if is_http11 {
-        return !says(b"close");
-    }
-    says(b"keep-alive") && !says(b"close")
 }
 
 #[cfg(test)]

@@ -459,6 +459,10 @@ impl BodyStep for UploadPipe {
             }
         }
     }
+
+    fn is_costly(&self) -> bool {
+        self.holds
+    }
 }
 
 impl fmt::Debug for UploadPipe {

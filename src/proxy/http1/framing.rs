@@ -11,20 +11,21 @@ const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
 /// How the end of a body is told, and how far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
     /// So many bytes are to come.
     Sized(u64),
     Chunked(Chunk),
     /// To the end of the connection. Not even that proves that it was all.
     UntilClose,
     /// The connection of a body with no other end has ended.
+    #[default]
     Closed,
 }
 
 /// What comes next of a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub enum Chunk {
     /// The line with a chunk's size.
     Size,
     /// So many bytes of a chunk.
@@ -38,7 +39,7 @@ pub(super) enum Chunk {
 
 /// What stands at the front of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// So many bytes of the body, at least one.
     Data(usize),
     /// More has to be read.
@@ -47,11 +48,11 @@ pub(super) enum Next {
 }
 
 impl Framing {
-    pub(super) fn chunked() -> Self {
+    pub fn chunked() -> Self {
         Self::Chunked(Chunk::Size)
     }
 
-    pub(super) fn is_done(self) -> bool {
+    pub fn is_done(self) -> bool {
         match self {
             Self::Sized(left) => left == 0,
             Self::Chunked(chunk) => chunk == Chunk::Done,
@@ -61,7 +62,7 @@ impl Framing {
     }
 
     /// The connection ended; an error if the body had not.
-    pub(super) fn closed(&mut self) -> Result<(), Broken> {
+    pub fn closed(&mut self) -> Result<(), Broken> {
         match self {
             Self::UntilClose => {
                 *self = Self::Closed;
@@ -73,7 +74,7 @@ impl Framing {
 
     /// Drops framing from the front of `buffer` and says what stands there then. Data that was announced is taken
     /// as read: the caller drops it from the buffer before it asks again.
-    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Next, Broken> {
+    pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Next, Broken> {
         loop {
             let chunk = match self {
                 Self::Sized(0) | Self::Closed | Self::Chunked(Chunk::Done) => return Ok(Next::End),
