@@ -17,10 +17,11 @@ const FIRST_READ: usize = 16 * 1024;
 const BODY_READ: usize = 64 * 1024;
 /// One read of a body whose reader takes it: fewer system calls, and fewer wake-ups of the peer; see `load/NOTES.md`.
 const BODY_READ_LARGE: usize = 256 * 1024;
-/// Bytes of a body after which its reader is known to take it: more than the sockets between us hold.
+/// Bytes of a body of unknown length after which more is expected; one whose head says that it is larger than
+/// [`BODY_READ`] is read large from its start.
 const LARGE_AFTER: u64 = 256 * 1024;
-/// Large reads at once, in the whole process: sockets may hold megabytes of a reader that has stopped, so one that has
-/// taken much may still stall, and a thousand such must not hold a thousand large buffers.
+/// Large reads at once, in the whole process: a reader may stop at any time, and a thousand such must not hold a
+/// thousand large buffers.
 const LARGE_READS_MAX: usize = 128;
 /// Room below which a buffer that was handed on in part is replaced by a new one.
 const ROOM_MIN: usize = 4 * 1024;
@@ -141,7 +142,7 @@ impl Incoming {
                 Next::End => return Ok(0),
                 Next::More => {}
             }
-            if self.large.is_none() && self.body_bytes >= LARGE_AFTER {
+            if self.large.is_none() && self.wants_large() {
                 self.large = LargeRead::claim();
             }
             let room = self.room();
@@ -156,6 +157,15 @@ impl Incoming {
             }
             self.body_bytes += read as u64;
             self.was_full = self.buffer.len() == self.buffer.capacity();
+        }
+    }
+
+    fn wants_large(&self) -> bool {
+        match self.framing {
+            Framing::Sized(left) => left > BODY_READ as u64,
+            Framing::Chunked(_) | Framing::UntilClose | Framing::Closed => {
+                self.body_bytes >= LARGE_AFTER
+            }
         }
     }
 
