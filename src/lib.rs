@@ -25,7 +25,8 @@
 //! # The path of a request
 //!
 //! ```text
-//! proxy::service   accepts, reads the head under a deadline, refuses ambiguous framing, picks the front
+//! proxy::service   accepts, waits for a request under a deadline, refuses what is ambiguous, picks the front
+//! proxy::client    its head, its body as it comes, and the way to answer it, over HTTP/1.1 and HTTP/2
 //! proxy::storage   decode -> authenticate -> check use -> limits -> (body, if it names targets) ->
 //!                  authorize every target -> plan
 //! proxy::exchange  one upstream request, signed for each attempt, with the retries that are safe

@@ -1,8 +1,10 @@
 //! The only module, with `app`, that knows Pingora: sockets, timers and the two body pumps.
 //!
-//! A connection arrives at [`service`], which hands each request, as a [`client`], to the front that its listener speaks:
-//! [`storage`], [`ai`] or [`admin`]. A front asks the pipeline for a plan and runs it with [`exchange`] (one upstream request, with its retries), [`upload`] (client to
-//! upstream) and [`relay`] (upstream to client). [`engine`] is what they share for the life of the process.
+//! A connection arrives at [`service`], which hands each request, as a [`client`], to the front that its listener
+//! speaks: [`storage`], [`ai`] or [`admin`]. A front asks the pipeline for a plan and runs it with [`exchange`] (one
+//! upstream request, with its retries), [`upload`] (client to upstream) and [`relay`] (upstream to client). Both sides
+//! of HTTP/1.1 are our own, over [`http1`]; connections, TLS and HTTP/2 are Pingora's. [`engine`] is what they share for
+//! the life of the process.
 //!
 //! Why not `ProxyHttp`: see `service`.
 

@@ -4,10 +4,9 @@
 //!
 //! Pingora's `ProxyHttp` chooses an upstream before it has read any body, replays at most 64 KiB, and reads
 //! heads with a time limit for each read, not for the head. Routing by body, verification before commit and a
-//! head deadline all need the session itself. Both shells were measured around the same relay and cost the
-//! same to within 2 %; the figures stand in the commit that chose this one. What `ProxyHttp` gave (retry on a stale connection,
-//! early answers, watching for a client that leaves, hop-by-hop hygiene) is in [`exchange`](super::exchange),
-//! [`upload`](super::upload) and [`relay`](super::relay).
+//! head deadline all need the connection itself. What `ProxyHttp` gave (retry on a stale connection, early answers,
+//! watching for a client that leaves, hop-by-hop hygiene) is in [`exchange`](super::exchange),
+//! [`upload`](super::upload) and [`relay`](super::relay); what its session gave is in [`client`](super::client).
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
