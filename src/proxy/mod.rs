@@ -28,6 +28,7 @@ pub mod pool;
 mod race;
 pub mod record;
 pub mod relay;
+pub mod resolve;
 pub mod respond;
 pub mod service;
 pub mod storage;
