@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 
-use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as Serving;
 use pingora::services::listening::Service;
 
 use crate::config::snapshot::{Listen, ListenAddress};
@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::protocol::Front;
 use crate::proxy::certs::Certs;
 use crate::proxy::engine::Engine;
+use crate::proxy::handshake::TlsListener;
 use crate::proxy::service::Listener;
 
 /// Read buffer under TLS, in bytes, for records that are read in small pieces. Pingora's default of 64 KiB more than
@@ -28,7 +29,7 @@ const SYSTEMD_FDS_START: RawFd = 3;
 
 /// A listener that is ready to be started.
 pub(super) struct Bound {
-    pub service: Service<Listener>,
+    pub service: Box<dyn Serving>,
     pub fds: ListenFds,
     /// What it is bound to, with the port that port 0 became.
     pub address: String,
@@ -79,18 +80,21 @@ fn bind_one(
             )
         }
     };
-    let config = if listen.tls {
-        let buffer = L4BufferSettings::default().read(TLS_READ_BUFFER);
-        config.l4_buffer(buffer).tls(tls(certs)?)
-    } else {
-        config
-    };
     let listener = Listener {
         engine: Arc::clone(engine),
         fronts: listen.fronts.clone(),
     };
-    let mut service = Service::new(format!("listener {address}"), listener);
-    service.add_listener(config);
+    let name = format!("listener {address}");
+    let service: Box<dyn Serving> = if listen.tls {
+        let buffer = L4BufferSettings::default().read(TLS_READ_BUFFER);
+        let mut service = Service::new(name, TlsListener::new(listener, certs)?);
+        service.add_listener(config.l4_buffer(buffer));
+        Box::new(service)
+    } else {
+        let mut service = Service::new(name, listener);
+        service.add_listener(config);
+        Box::new(service)
+    };
     Ok(Bound {
         service,
         fds: Arc::new(parking_lot::Mutex::new(fds)),
@@ -118,14 +122,6 @@ fn tcp(address: &str) -> ListenerConfig {
     ListenerConfig::tcp(address)
         .tcp_socket_options(TcpSocketOptions::default())
         .l4_buffer(L4BufferSettings::default().read(0))
-}
-
-fn tls(certs: &Arc<Certs>) -> Result<TlsSettings> {
-    // The paths are never read: the resolver stands in for them.
-    let mut settings = TlsSettings::intermediate("", "").map_err(Error::internal)?;
-    settings.set_cert_resolver(Arc::clone(certs) as Arc<dyn rustls::server::ResolvesServerCert>);
-    settings.enable_h2();
-    Ok(settings)
 }
 
 /// Sockets by their `FileDescriptorName=`.

@@ -16,7 +16,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use pingora::services::Service as _;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 

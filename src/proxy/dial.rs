@@ -242,12 +242,11 @@ impl Dialer {
     /// The addresses of a resource that may be connected to.
     async fn addresses(&self, resource: &Resource) -> Result<Vec<SocketAddr>> {
         let origin = &resource.origin;
-        let found: Arc<[IpAddr]> = match origin.server_name.parse::<IpAddr>() {
-            Ok(ip) => [ip].into(),
-            Err(_) => {
-                let found = self.names.find(&origin.server_name).await;
-                found.map_err(unresolved)?
-            }
+        let found: Arc<[IpAddr]> = if let Ok(ip) = origin.server_name.parse::<IpAddr>() {
+            [ip].into()
+        } else {
+            let found = self.names.find(&origin.server_name).await;
+            found.map_err(unresolved)?
         };
         let allowed: Vec<SocketAddr> = found
             .iter()

@@ -20,6 +20,7 @@ pub mod engine;
 pub mod exchange;
 pub mod form;
 pub mod gate;
+pub mod handshake;
 pub mod head;
 pub mod ids;
 pub mod intake;

@@ -34,6 +34,8 @@ mod forms;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod handshakes;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod keys;
