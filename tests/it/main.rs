@@ -19,6 +19,8 @@ mod canary;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod copy;
 #[cfg(feature = "demo")]
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub(crate) const UPSTREAM_SECRET: &str = "canary-upstream-secret-0123456789abcde
 pub(crate) const UPSTREAM_AI_KEY: &str = "sk-canary-upstream-ai-0123456789abcdef";
 const MASTER: &str = "Y2FuYXJ5LW1hc3Rlci1rZXktMDEyMzQ1Njc4OWFiY2Q=";
 
+/// Says how fast the server's clock is; see `aqueduct::sabotage`.
+const CLOCK: &str = "clock";
+
 /// How long a process may take to start on a busy machine.
 const START_MAX: Duration = Duration::from_secs(20);
 
@@ -166,9 +169,11 @@ impl Server {
         write("conf.d/main.toml", workload_config(setup));
         write("conf.d/keys.toml", key_config());
         fs::write(dir.path().join("secrets/master"), MASTER).unwrap();
+        let clock = dir.path().join(CLOCK);
         let asked = [
             ("AQUEDUCT_PANIC_AT", setup.panic_at),
             ("AQUEDUCT_CRASH_AT", setup.crash_at),
+            ("AQUEDUCT_CLOCK", clock.to_str().unwrap()),
         ];
         let child = spawn(dir.path(), &asked, setup.around);
         let mut server = Self {
@@ -226,6 +231,14 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Makes the server's wall clock so many seconds fast, from its next look at it on.
+    pub(crate) fn set_clock(&self, fast: i64) {
+        let clock = self.dir.path().join(CLOCK);
+        let written = clock.with_extension("new");
+        fs::write(&written, fast.to_string()).unwrap();
+        fs::rename(written, clock).unwrap();
     }
 
     pub(crate) fn config(&self, name: &str) -> PathBuf {
