@@ -68,6 +68,8 @@ mod secrets;
 #[cfg(test)]
 mod slow_readers;
 #[cfg(test)]
+mod slow_uploads;
+#[cfg(test)]
 mod smuggling;
 #[cfg(test)]
 mod smuggling_h2;
