@@ -36,6 +36,8 @@ mod forms;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod handshakes;
 #[cfg(test)]
 mod http2;
