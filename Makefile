@@ -40,7 +40,7 @@ test: check
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run
 
 test-long: check
-	PROPTEST_CASES=20000 AQUEDUCT_CRASH_RUNS=200 $(SETUP) cargo test $(FLAGS)
+	PROPTEST_CASES=20000 AQUEDUCT_CRASH_RUNS=200 AQUEDUCT_STALLED_READERS=1000 $(SETUP) cargo test $(FLAGS)
 	fuzz/run 60
 	AQUEDUCT_BIN=$(BUILT) tests/attack/run
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run --long

@@ -19,7 +19,7 @@
 //! - [`admin`]: the admin API as a function from a request to an answer.
 //! - [`telemetry`]: metrics, access log, audit log, trace ids.
 //! - [`app`]: composes all of it; [`cli`]: the command line; [`demo`]: Aqueduct over upstreams of its own.
-//! - [`error`], [`protocol`], [`secret`], [`message`]: leaves that everybody may use; [`sabotage`]: panics on demand,
+//! - [`error`], [`protocol`], [`secret`], [`message`]: leaves that everybody may use; [`sabotage`]: faults on demand,
 //!   in debug builds.
 //!
 //! # The path of a request

@@ -1,8 +1,12 @@
-//! Panics and sudden ends on demand, so that tests can see what they leave standing. A release build has none of it.
+//! Panics, sudden ends and clock jumps on demand, so that tests can see what they leave standing. A release build has
+//! none of it.
 //!
 //! The environment says where, and is read once: `AQUEDUCT_PANIC_AT=request=/media/boom,reload=Watch` panics in
 //! every request whose target holds `/media/boom`, and in every reload that files set off.
 //! `AQUEDUCT_CRASH_AT=renamed` kills the process when a change of the config has got so far, `renamed:3` the third time.
+//! `AQUEDUCT_CLOCK=/a/file` puts the wall clock so many seconds forward or back as the file says at that moment.
+
+use jiff::Timestamp;
 
 /// Where a panic can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,3 +78,21 @@ pub fn end_at(step: &'static str) {
 /// Nothing: sudden ends are not in this build.
 #[cfg(not(debug_assertions))]
 pub fn end_at(_step: &'static str) {}
+
+/// The time by a clock that was put forward or back as the environment asks.
+#[cfg(debug_assertions)]
+pub fn shifted(now: Timestamp) -> Timestamp {
+    static FILE: std::sync::OnceLock<Option<std::ffi::OsString>> = std::sync::OnceLock::new();
+    let file = FILE.get_or_init(|| std::env::var_os("AQUEDUCT_CLOCK"));
+    let text = file.as_ref().and_then(|file| std::fs::read(file).ok());
+    let text = text.and_then(|text| String::from_utf8(text).ok());
+    let seconds = text.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let shift = jiff::SignedDuration::from_secs(seconds);
+    now.checked_add(shift).unwrap_or(now)
+}
+
+/// The time as it is: clock jumps are not in this build.
+#[cfg(not(debug_assertions))]
+pub fn shifted(now: Timestamp) -> Timestamp {
+    now
+}

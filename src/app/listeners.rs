@@ -1,15 +1,15 @@
 //! Sockets: bound by us before anything is served, so that an address in use is an error and not a panic, and
 //! port 0 and systemd's sockets work. Pingora then adopts them.
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::Arc;
 
-use pingora::listeners::tls::TlsSettings;
+use listenfd::ListenFd;
 use pingora::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as Serving;
 use pingora::services::listening::Service;
 
 use crate::config::snapshot::{Listen, ListenAddress};
@@ -17,18 +17,17 @@ use crate::error::{Error, Kind, Result};
 use crate::protocol::Front;
 use crate::proxy::certs::Certs;
 use crate::proxy::engine::Engine;
+use crate::proxy::handshake::TlsListener;
 use crate::proxy::service::Listener;
 
 /// Read buffer under TLS, in bytes, for records that are read in small pieces. Pingora's default of 64 KiB more than
 /// doubles what an idle connection costs and gains nothing that could be measured. Without TLS there is none: heads
 /// and bodies are read into buffers of their own.
 const TLS_READ_BUFFER: usize = 8 * 1024;
-/// First descriptor that systemd passes (`sd_listen_fds(3)`).
-const SYSTEMD_FDS_START: RawFd = 3;
 
 /// A listener that is ready to be started.
 pub(super) struct Bound {
-    pub service: Service<Listener>,
+    pub service: Box<dyn Serving>,
     pub fds: ListenFds,
     /// What it is bound to, with the port that port 0 became.
     pub address: String,
@@ -42,10 +41,10 @@ pub(super) fn bind(
     engine: &Arc<Engine>,
     certs: &Arc<Certs>,
 ) -> Result<Vec<Bound>> {
-    let passed = passed_by_systemd();
+    let mut passed = Passed::new();
     listen
         .iter()
-        .map(|one| bind_one(one, engine, certs, &passed))
+        .map(|one| bind_one(one, engine, certs, &mut passed))
         .collect()
 }
 
@@ -53,7 +52,7 @@ fn bind_one(
     listen: &Listen,
     engine: &Arc<Engine>,
     certs: &Arc<Certs>,
-    passed: &HashMap<String, RawFd>,
+    passed: &mut Passed,
 ) -> Result<Bound> {
     let mut fds = Fds::new();
     let (config, address) = match &listen.address {
@@ -63,9 +62,7 @@ fn bind_one(
             (tcp(&address.to_string()), address.to_string())
         }
         ListenAddress::Fd(name) => {
-            let fd = *passed.get(&**name).ok_or_else(|| {
-                Error::internal(format_args!("systemd passed no socket named {name:?}"))
-            })?;
+            let fd = passed.take(name)?;
             let address = format!("fd:{name}");
             fds.add(address.clone(), fd);
             (tcp(&address), address)
@@ -79,18 +76,21 @@ fn bind_one(
             )
         }
     };
-    let config = if listen.tls {
-        let buffer = L4BufferSettings::default().read(TLS_READ_BUFFER);
-        config.l4_buffer(buffer).tls(tls(certs)?)
-    } else {
-        config
-    };
     let listener = Listener {
         engine: Arc::clone(engine),
         fronts: listen.fronts.clone(),
     };
-    let mut service = Service::new(format!("listener {address}"), listener);
-    service.add_listener(config);
+    let name = format!("listener {address}");
+    let service: Box<dyn Serving> = if listen.tls {
+        let buffer = L4BufferSettings::default().read(TLS_READ_BUFFER);
+        let mut service = Service::new(name, TlsListener::new(listener, certs)?);
+        service.add_listener(config.l4_buffer(buffer));
+        Box::new(service)
+    } else {
+        let mut service = Service::new(name, listener);
+        service.add_listener(config);
+        Box::new(service)
+    };
     Ok(Bound {
         service,
         fds: Arc::new(parking_lot::Mutex::new(fds)),
@@ -120,24 +120,39 @@ fn tcp(address: &str) -> ListenerConfig {
         .l4_buffer(L4BufferSettings::default().read(0))
 }
 
-fn tls(certs: &Arc<Certs>) -> Result<TlsSettings> {
-    // The paths are never read: the resolver stands in for them.
-    let mut settings = TlsSettings::intermediate("", "").map_err(Error::internal)?;
-    settings.set_cert_resolver(Arc::clone(certs) as Arc<dyn rustls::server::ResolvesServerCert>);
-    settings.enable_h2();
-    Ok(settings)
+/// Sockets that systemd passes, by their `FileDescriptorName=` (`sd_listen_fds(3)`).
+struct Passed {
+    sockets: ListenFd,
+    names: Vec<String>,
 }
 
-/// Sockets by their `FileDescriptorName=`.
-fn passed_by_systemd() -> HashMap<String, RawFd> {
-    let ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    if !ours {
-        return HashMap::new();
+impl Passed {
+    fn new() -> Self {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        Self {
+            sockets: ListenFd::from_env(),
+            names: names.split(':').map(str::to_owned).collect(),
+        }
     }
-    names
-        .split(':')
-        .map(str::to_owned)
-        .zip(SYSTEMD_FDS_START..)
-        .collect()
+
+    /// Takes a socket. It comes as one that blocks: each wait for a client would hold a thread of the runtime.
+    fn take(&mut self, name: &str) -> Result<RawFd> {
+        let unusable = |why: &dyn std::fmt::Display| {
+            // Read by whoever starts the process, not by a client.
+            let message = format!("cannot listen on fd:{name}: {why}");
+            Error::new(Kind::Internal, message)
+        };
+        let at = self.names.iter().position(|known| known == name);
+        let socket = match at {
+            Some(at) => self.sockets.take_tcp_listener(at),
+            None => Ok(None),
+        };
+        let socket = socket
+            .map_err(|error| unusable(&error))?
+            .ok_or_else(|| unusable(&"systemd passed no socket of this name"))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(|error| unusable(&error))?;
+        Ok(socket.into_raw_fd())
+    }
 }

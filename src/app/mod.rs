@@ -16,7 +16,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use pingora::services::Service as _;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
@@ -42,6 +41,8 @@ use signals::{Asked, Signals};
 
 /// How often idle connections to resources are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often the names of resources are looked through.
+const REFRESH_EVERY: Duration = Duration::from_secs(5);
 /// What was built. The commit and the compiler are told by the `Makefile` (`AQUEDUCT_COMMIT`,
 /// `AQUEDUCT_RUSTC`); a plain `cargo build` does not know them.
 const BUILD: Build = Build {
@@ -249,6 +250,14 @@ async fn run(
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             sweeping.dialer.sweep();
+        }
+    });
+    let refreshing = Arc::clone(engine);
+    #[expect(clippy::disallowed_methods, reason = "this is app")]
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(REFRESH_EVERY).await;
+            refreshing.dialer.refresh().await;
         }
     });
     tracing::info!(

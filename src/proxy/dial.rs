@@ -3,12 +3,23 @@
 //! Every outbound connection is made here, so that the address policy cannot be walked around: it is applied
 //! to the *resolved* address (a name that resolves to a private address is refused like the address itself),
 //! and no redirect is ever followed. See `ops.md` 5.1, SSRF.
+//!
+//! # Names
+//!
+//! Only the first request to a resource waits for the resolver. From then on `app` calls [`Dialer::refresh`], which
+//! looks names up anew once they are not fresh, while requests go on with the last answer: a resolver that fails or
+//! hangs costs nobody anything until that answer is [`DNS_STALE_MAX`] old. A name that moved gets new connections at
+//! its new addresses; those in use at an old one end with their exchanges, and its idle ones with the last of these.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use futures_util::StreamExt;
+use futures_util::stream;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::protocols::tls::CaType;
 use pingora::server::configuration::ServerConf;
@@ -17,25 +28,29 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{ErrorType, OrErr};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::{Error, Fault, Kind, Result};
 use crate::policy::route::Resource;
 use crate::proxy::pool::Idle;
 use crate::proxy::race;
+use crate::proxy::resolve::{Lookup, Names, System};
 use crate::proxy::upstream::Upstream;
 
 /// How long a resolved name is used before it is looked up again.
-const DNS_FRESH: Duration = Duration::from_secs(30);
+pub const DNS_FRESH: Duration = Duration::from_secs(30);
 /// How long an old answer stands in when the resolver fails.
-const DNS_STALE_MAX: Duration = Duration::from_hours(1);
-/// Longest wait for the resolver.
-const DNS_TIMEOUT: Duration = Duration::from_secs(5);
+pub const DNS_STALE_MAX: Duration = Duration::from_hours(1);
+/// Names that are looked up anew at once. Stops a thousand names from taking a thousand threads.
+const REFRESHES_MAX: usize = 16;
 /// Addresses of one name that are tried. Stops a name with hundreds of addresses from holding a request.
 const ADDRESSES_MAX: usize = 4;
+
 /// Connects to resources, over HTTP/1.1.
 pub struct Dialer {
     connector: TransportConnector,
+    names: Names,
     peers: DashMap<Uuid, Arc<Peers>>,
 }
 
@@ -43,6 +58,8 @@ pub struct Dialer {
 struct Peers {
     resource: Arc<Resource>,
     resolved_at: Instant,
+    /// The last lookup failed, and that was said.
+    is_stale: AtomicBool,
     list: Vec<Peer>,
 }
 
@@ -64,10 +81,16 @@ pub struct Link {
 }
 
 impl Dialer {
+    /// Asks the system's resolver.
     pub fn new() -> Self {
+        Self::with_lookup(Box::new(System))
+    }
+
+    pub fn with_lookup(lookup: Box<dyn Lookup>) -> Self {
         let options = ConnectorOptions::from_server_conf(&ServerConf::default());
         Self {
             connector: TransportConnector::new(Some(options)),
+            names: Names::new(lookup),
             peers: DashMap::new(),
         }
     }
@@ -140,48 +163,106 @@ impl Dialer {
         });
     }
 
-    async fn peers(&self, resource: &Arc<Resource>) -> Result<Arc<Peers>> {
-        let known = self
+    /// Looks names up anew whose answers are no longer fresh; the others wait for nothing.
+    pub async fn refresh(&self) {
+        let due: Vec<Arc<Peers>> = self
             .peers
-            .get(&resource.id)
-            .map(|entry| Arc::clone(entry.value()));
-        let known = known.filter(|peers| Arc::ptr_eq(&peers.resource, resource));
-        if let Some(peers) = &known
-            && peers.resolved_at.elapsed() < DNS_FRESH
-        {
-            return Ok(Arc::clone(peers));
+            .iter()
+            .filter(|peers| peers.resolved_at.elapsed() >= DNS_FRESH)
+            .map(|peers| Arc::clone(&peers))
+            .collect();
+        stream::iter(due)
+            .for_each_concurrent(REFRESHES_MAX, |peers| async move {
+                self.refresh_one(&peers).await;
+            })
+            .await;
+    }
+
+    async fn refresh_one(&self, peers: &Peers) {
+        let resource = &peers.resource;
+        let was_stale = peers.is_stale.load(Ordering::Relaxed);
+        match self.resolve(resource).await {
+            Ok(_) if was_stale => {
+                tracing::info!(resource = %resource.name, "name resolved again");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if !peers.is_stale.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(resource = %resource.name, %error, "name not resolved, using the last address");
+                }
+            }
         }
-        match resolve(resource).await {
-            Ok(addresses) => {
-                let roots = roots(resource).await?;
-                let list = addresses
-                    .into_iter()
-                    .map(|address| Peer {
-                        target: peer(resource, address, roots.as_ref()),
-                        address,
-                        idle: known
-                            .as_deref()
-                            .and_then(|known| known.idle(address))
-                            .unwrap_or_default(),
-                    })
-                    .collect();
-                let resolved_at = Instant::now();
-                let peers = Arc::new(Peers {
-                    resource: Arc::clone(resource),
-                    resolved_at,
-                    list,
-                });
-                self.peers.insert(resource.id, Arc::clone(&peers));
+    }
+
+    /// The last answer, while it may be used; else a new one.
+    async fn peers(&self, resource: &Arc<Resource>) -> Result<Arc<Peers>> {
+        let known = self.peers.get(&resource.id);
+        let known = known.filter(|peers| {
+            Arc::ptr_eq(&peers.resource, resource) && peers.resolved_at.elapsed() < DNS_STALE_MAX
+        });
+        if let Some(peers) = known {
+            return Ok(Arc::clone(&peers));
+        }
+        self.resolve(resource).await
+    }
+
+    async fn resolve(&self, resource: &Arc<Resource>) -> Result<Arc<Peers>> {
+        let asked_at = Instant::now();
+        let addresses = self.addresses(resource).await?;
+        let roots = roots(resource).await?;
+        let build = |before: Option<&Peers>| {
+            let list = addresses.into_iter().map(|address| Peer {
+                target: peer(resource, address, roots.as_ref()),
+                address,
+                idle: before.and_then(|one| one.idle(address)).unwrap_or_default(),
+            });
+            Arc::new(Peers {
+                resource: Arc::clone(resource),
+                resolved_at: Instant::now(),
+                is_stale: AtomicBool::new(false),
+                list: list.collect(),
+            })
+        };
+        match self.peers.entry(resource.id) {
+            Entry::Vacant(vacant) => Ok(Arc::clone(&vacant.insert(build(None)))),
+            Entry::Occupied(mut occupied) => {
+                let known = occupied.get();
+                let is_same = Arc::ptr_eq(&known.resource, resource);
+                // Who waited for the same lookup was first: one pool for all.
+                if is_same && known.resolved_at >= asked_at {
+                    return Ok(Arc::clone(known));
+                }
+                let peers = build(is_same.then_some(known));
+                occupied.insert(Arc::clone(&peers));
                 Ok(peers)
             }
-            Err(error) => match known {
-                Some(peers) if peers.resolved_at.elapsed() < DNS_STALE_MAX => {
-                    tracing::warn!(resource = %resource.name, %error, "name not resolved, using the last address");
-                    Ok(peers)
-                }
-                _ => Err(error),
-            },
         }
+    }
+
+    /// The addresses of a resource that may be connected to.
+    async fn addresses(&self, resource: &Resource) -> Result<Vec<SocketAddr>> {
+        let origin = &resource.origin;
+        let found: Arc<[IpAddr]> = if let Ok(ip) = origin.server_name.parse::<IpAddr>() {
+            [ip].into()
+        } else {
+            let found = self.names.find(&origin.server_name).await;
+            found.map_err(unresolved)?
+        };
+        let allowed: Vec<SocketAddr> = found
+            .iter()
+            .filter(|ip| origin.allow_private || is_public(**ip))
+            .map(|ip| SocketAddr::new(*ip, origin.port))
+            .collect();
+        let allowed = race::by_turns(&allowed, ADDRESSES_MAX);
+        if allowed.is_empty() {
+            let why = if found.is_empty() {
+                "no address"
+            } else {
+                "not a public address, and no allow_private"
+            };
+            return Err(unresolved(why));
+        }
+        Ok(allowed)
     }
 }
 
@@ -244,35 +325,6 @@ async fn roots(resource: &Resource) -> Result<Option<Arc<CaType>>> {
     Ok(Some(certificates.into()))
 }
 
-async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {
-    let origin = &resource.origin;
-    let found: Vec<SocketAddr> = if let Ok(ip) = origin.server_name.parse::<IpAddr>() {
-        vec![SocketAddr::new(ip, origin.port)]
-    } else {
-        let lookup = tokio::net::lookup_host((&*origin.server_name, origin.port));
-        let found = tokio::time::timeout(DNS_TIMEOUT, lookup)
-            .await
-            .map_err(|_| unresolved("timed out"))?
-            .map_err(unresolved)?;
-        found.collect()
-    };
-    let allowed: Vec<SocketAddr> = found
-        .iter()
-        .copied()
-        .filter(|address| origin.allow_private || is_public(address.ip()))
-        .collect();
-    let allowed = race::by_turns(&allowed, ADDRESSES_MAX);
-    if allowed.is_empty() {
-        let why = if found.is_empty() {
-            "no address"
-        } else {
-            "not a public address, and no allow_private"
-        };
-        return Err(unresolved(why));
-    }
-    Ok(allowed)
-}
-
 fn unresolved(why: impl std::fmt::Display) -> Error {
     Error::new(Kind::UpstreamUnavailable, "The resource cannot be reached.")
         .with_fault(Fault::Dns)
@@ -325,37 +377,4 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_global_unicast_is_public() {
-        let cases = [
-            ("8.8.8.8", true),
-            ("1.1.1.1", true),
-            ("2606:4700::1111", true),
-            ("127.0.0.1", false),
-            ("10.1.2.3", false),
-            ("172.16.0.1", false),
-            ("172.32.0.1", true),
-            ("192.168.1.1", false),
-            ("169.254.169.254", false),
-            ("100.64.0.1", false),
-            ("0.0.0.0", false),
-            ("255.255.255.255", false),
-            ("224.0.0.1", false),
-            ("::1", false),
-            ("::", false),
-            ("::ffff:127.0.0.1", false),
-            ("::ffff:8.8.8.8", true),
-            ("fe80::1", false),
-            ("fd00::1", false),
-            ("ff02::1", false),
-            ("2002:7f00:1::", false),
-            ("64:ff9b::7f00:1", false),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(is_public(text.parse().unwrap()), expected, "{text}");
-        }
-    }
-}
+mod tests;

@@ -255,6 +255,7 @@ label! {
     ConnectionRejection {
         Total => "max_connections", PerIp => "max_connections_per_ip",
         HeaderDeadline => "header_deadline", Descriptors => "file_descriptors",
+        TlsHandshake => "tls_handshake",
     }
 }
 

@@ -19,6 +19,8 @@ mod canary;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod copy;
 #[cfg(feature = "demo")]
 #[cfg(test)]
@@ -33,6 +35,10 @@ mod floods;
 mod forms;
 #[cfg(test)]
 mod full_disk;
+#[cfg(test)]
+mod handover;
+#[cfg(test)]
+mod handshakes;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
@@ -63,6 +69,8 @@ mod reload;
 mod secrets;
 #[cfg(test)]
 mod slow_readers;
+#[cfg(test)]
+mod slow_uploads;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]

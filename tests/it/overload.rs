@@ -14,7 +14,7 @@ use crate::support::within;
 const FLOOD: usize = 1000;
 
 /// The test itself holds as many connections.
-fn allow_myself(descriptors: u64) {
+pub(crate) fn allow_myself(descriptors: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < descriptors) {
         let current = Some(descriptors);

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,9 @@ pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdefghijklm
 pub(crate) const UPSTREAM_SECRET: &str = "canary-upstream-secret-0123456789abcdef";
 pub(crate) const UPSTREAM_AI_KEY: &str = "sk-canary-upstream-ai-0123456789abcdef";
 const MASTER: &str = "Y2FuYXJ5LW1hc3Rlci1rZXktMDEyMzQ1Njc4OWFiY2Q=";
+
+/// Says how fast the server's clock is; see `aqueduct::sabotage`.
+const CLOCK: &str = "clock";
 
 /// How long a process may take to start on a busy machine.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -56,6 +61,8 @@ pub(crate) struct Setup {
     /// The step of an admin write at which the process kills itself, such as `renamed:2` (`config::store`).
     pub(crate) crash_at: &'static str,
     pub(crate) around: Around,
+    /// A socket that listens for S3 already, passed on as systemd does.
+    pub(crate) passed: Option<Arc<TcpListener>>,
 }
 
 /// What the process finds around itself.
@@ -127,6 +134,13 @@ fn unshare() -> Command {
     command
 }
 
+/// What becomes of a process that was to take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Ends,
+    Hangs,
+}
+
 /// Dropping it kills the process and removes its files.
 pub(crate) struct Server {
     pub(crate) s3: SocketAddr,
@@ -145,7 +159,9 @@ impl Server {
             .prefix("aqueduct-it-")
             .tempdir()
             .unwrap();
-        let [s3, tls, ai, admin] = free_addresses();
+        let [own, tls, ai, admin] = free_addresses();
+        let passed = setup.passed.as_deref();
+        let s3 = passed.map_or(own, |passed| passed.local_addr().unwrap());
         for folder in [
             "etc/config/conf.d",
             "etc/config/keys.d",
@@ -166,11 +182,13 @@ impl Server {
         write("conf.d/main.toml", workload_config(setup));
         write("conf.d/keys.toml", key_config());
         fs::write(dir.path().join("secrets/master"), MASTER).unwrap();
+        let clock = dir.path().join(CLOCK);
         let asked = [
             ("AQUEDUCT_PANIC_AT", setup.panic_at),
             ("AQUEDUCT_CRASH_AT", setup.crash_at),
+            ("AQUEDUCT_CLOCK", clock.to_str().unwrap()),
         ];
-        let child = spawn(dir.path(), &asked, setup.around);
+        let child = spawn(dir.path(), &asked, setup.around, passed);
         let mut server = Self {
             s3,
             tls,
@@ -202,6 +220,7 @@ impl Server {
             self.dir.path(),
             &[("AQUEDUCT_CRASH_AT", crash_at)],
             Around::Usual,
+            None,
         );
         self.ready().await;
     }
@@ -228,6 +247,14 @@ impl Server {
         }
     }
 
+    /// Makes the server's wall clock so many seconds fast, from its next look at it on.
+    pub(crate) fn set_clock(&self, fast: i64) {
+        let clock = self.dir.path().join(CLOCK);
+        let written = clock.with_extension("new");
+        fs::write(&written, fast.to_string()).unwrap();
+        fs::rename(written, clock).unwrap();
+    }
+
     pub(crate) fn config(&self, name: &str) -> PathBuf {
         self.dir.path().join("etc/config").join(name)
     }
@@ -252,6 +279,19 @@ impl Server {
 
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Starts the binary on the same socket and a config that is no good, or stops it before it has begun.
+    pub(crate) fn spawn_beside(&self, passed: &TcpListener, fate: Fate) -> Child {
+        let (mut command, stdin) = passing(passed);
+        if fate == Fate::Hangs {
+            let script = "kill -STOP $$; exec sleep 60";
+            command = Command::new("sh");
+            command.args(["-c", script]);
+        }
+        let missing = self.dir.path().join("missing");
+        command.args(["serve", "--config"]).arg(missing);
+        command.stdin(stdin).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Waits until the process has ended by itself.
@@ -405,7 +445,12 @@ impl Drop for Server {
     }
 }
 
-fn spawn(dir: &Path, environment: &[(&str, &str)], around: Around) -> Child {
+fn spawn(
+    dir: &Path,
+    environment: &[(&str, &str)],
+    around: Around,
+    passed: Option<&TcpListener>,
+) -> Child {
     let log = dir.join("log");
     let mut options = fs::OpenOptions::new();
     let log = options.create(true).append(true).open(log).unwrap();
@@ -413,16 +458,32 @@ fn spawn(dir: &Path, environment: &[(&str, &str)], around: Around) -> Child {
         Around::Usual | Around::OwnMounts | Around::FewDescriptors => log.try_clone().unwrap(),
         Around::FullStdout => options.create(false).open("/dev/full").unwrap(),
     };
-    around
-        .command(dir)
+    let (mut command, stdin) = match passed {
+        Some(passed) => passing(passed),
+        None => (around.command(dir), Stdio::null()),
+    };
+    command
         .args(["serve", "--config"])
         .arg(dir.join("etc/config"))
         .envs(environment.iter().copied())
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(stdout)
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+/// The binary with a socket as its descriptor 3, named `s3` (`sd_listen_fds(3)`).
+fn passing(listener: &TcpListener) -> (Command, Stdio) {
+    const SCRIPT: &str =
+        "exec 3<&0 </dev/null && LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=s3 exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", SCRIPT])
+        .arg(env!("CARGO_BIN_EXE_aqueduct"))
+        .env_remove("RUST_LOG");
+    let own = OwnedFd::from(listener.try_clone().unwrap());
+    (command, Stdio::from(own))
 }
 
 fn command() -> Command {
@@ -457,6 +518,10 @@ fn write_certificate(dir: &Path) {
 fn process_config(dir: &str, [s3, tls, ai, admin]: [SocketAddr; 4], setup: &Setup) -> String {
     let token = sign::sha256(ADMIN_TOKEN.as_bytes());
     let limits = setup.limits;
+    let plain = match &setup.passed {
+        Some(_) => "fd:s3".to_owned(),
+        None => s3.to_string(),
+    };
     format!(
         r#"version = 1
 
@@ -465,7 +530,7 @@ state_dir = "{dir}/state"
 allow_plaintext_secrets = true
 
 [listen]
-s3 = ["{s3}", "tls:{tls}"]
+s3 = ["{plain}", "tls:{tls}"]
 ai = ["{ai}"]
 admin = ["{admin}"]
 base_domains = {{ s3 = ["s3.localhost"] }}

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use super::origin::Received;
+
 pub(crate) const REGION: &str = "us-east-1";
 pub(crate) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
@@ -26,8 +28,13 @@ pub(crate) struct Request {
 impl Request {
     /// The whole head as bytes on the wire, without the empty line's successor.
     pub(crate) fn head(&self) -> String {
+        self.head_at(&jiff_now())
+    }
+
+    /// The head as a client sends it whose clock shows `time`.
+    pub(crate) fn head_at(&self, time: &str) -> String {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target());
-        for (name, value) in self.signed_headers() {
+        for (name, value) in self.signed_headers_at(time) {
             let _written = write!(text, "{name}: {value}\r\n");
         }
         text + "\r\n"
@@ -47,12 +54,15 @@ impl Request {
     }
 
     pub(crate) fn signed_headers(&self) -> Vec<(String, String)> {
-        let time = jiff_now();
+        self.signed_headers_at(&jiff_now())
+    }
+
+    fn signed_headers_at(&self, time: &str) -> Vec<(String, String)> {
         let mut headers = self.headers.clone();
         headers.push(("host".to_owned(), self.host.clone()));
-        headers.push(("x-amz-date".to_owned(), time.clone()));
+        headers.push(("x-amz-date".to_owned(), time.to_owned()));
         headers.push(("x-amz-content-sha256".to_owned(), self.payload.clone()));
-        let authorization = self.authorization(&headers, &time);
+        let authorization = self.authorization(&headers, time);
         headers.push(("authorization".to_owned(), authorization));
         headers
     }
@@ -145,12 +155,48 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The time that it is, as signatures write it.
+pub(crate) fn jiff_now() -> String {
+    clock(0)
+}
+
+/// The time by a clock that is so many seconds fast.
 #[expect(
     clippy::disallowed_methods,
     reason = "a client signs with the time that it is"
 )]
-pub(crate) fn jiff_now() -> String {
-    jiff::Timestamp::now()
-        .strftime("%Y%m%dT%H%M%SZ")
-        .to_string()
+pub(crate) fn clock(fast: i64) -> String {
+    let now = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(fast);
+    now.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// Whether a request as an origin received it is signed by `secret`, at the time that it says.
+pub(crate) fn is_signed(received: &Received, secret: &str) -> bool {
+    let header = |name: &str| received.header(name).unwrap_or_default().to_owned();
+    let authorization = header("authorization");
+    let part = |from: &str| {
+        let rest = authorization.split_once(from).unwrap_or_default().1;
+        rest.split(',').next().unwrap_or_default().to_owned()
+    };
+    let (names, stated) = (part("SignedHeaders="), part("Signature="));
+    let headers: Vec<(String, String)> = names
+        .split(';')
+        .map(|name| (name.to_owned(), header(name)))
+        .collect();
+    let (path, query) = received
+        .target
+        .split_once('?')
+        .unwrap_or((&received.target, ""));
+    let mut canonical = format!("{}\n{path}\n{query}\n", received.method);
+    for (name, value) in &headers {
+        let _written = writeln!(canonical, "{name}:{value}");
+    }
+    let _written = write!(canonical, "\n{names}\n{}", header("x-amz-content-sha256"));
+    let time = header("x-amz-date");
+    let scope = part("Credential=");
+    let scope = scope.split_once('/').unwrap_or_default().1;
+    let date = scope.split('/').next().unwrap_or_default();
+    let hash = hex(&Sha256::digest(&canonical));
+    let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
+    time.starts_with(date) && !date.is_empty() && signature(secret, date, &to_sign) == stated
 }
