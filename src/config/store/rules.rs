@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Doomed, KeyRef, NewKey, NewKind, Patch, RepositoryRef, StoreError};
+use super::delete::Doomed;
+use super::{KeyRef, NewKey, NewKind, Patch, RepositoryRef, StoreError};
 use crate::config::model;
 use crate::config::snapshot::{KeyEntry, Snapshot};
 use crate::config::words::FamilyWord;
