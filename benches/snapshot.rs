@@ -1,11 +1,11 @@
 //! What finding a key in the running snapshot costs: the swap's load and one hash lookup.
 
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use aqueduct::config::snapshot::KeyEntry;
+use aqueduct::config::snapshot::table::Table;
 use aqueduct::keys::signing::SigningCache;
 use aqueduct::keys::{Access, Family, Key, Material};
 use aqueduct::policy::limit::{Limiter, Rules, Whose};
@@ -17,7 +17,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-type Keys = HashMap<Box<str>, KeyEntry, foldhash::fast::RandomState>;
+type Keys = Table<Box<str>, KeyEntry>;
 
 const COUNT: u32 = 10_000;
 

@@ -26,7 +26,7 @@ pub(super) fn config(data: &[u8]) {
         documents.push(Arc::new(root));
     }
     let set = SourceSet {
-        documents,
+        documents: documents.into(),
         problems,
         hash: "".into(),
         references: References::default(),

@@ -41,7 +41,7 @@ pub struct Problem {
 }
 
 /// A place in a file, with the line to show. Lines and columns count from 1; 0: the file as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Place {
     pub file: PathBuf,
     pub line: usize,
@@ -59,7 +59,7 @@ pub struct Related {
 }
 
 /// A masked source line with the columns to underline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Excerpt {
     line: String,
     carets: Range<usize>,

@@ -3,7 +3,7 @@
 //! It holds the files as they are, so secrets only as references or sealed, readable by the owner alone. Each file is
 //! replaced by rename, and a file whose text is the same is left alone, so that a changed key costs one write.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::parse::Document;
-use super::source::{Loader, SourceSet};
+use super::source::{Difference, Loader, SourceSet};
 
 const NAME: &str = "last-good";
 
@@ -38,7 +38,9 @@ pub(super) fn load(
 #[derive(Debug, Default)]
 pub(super) struct Copied {
     hash: Box<str>,
-    documents: HashMap<PathBuf, Arc<Document>>,
+    documents: Arc<[Arc<Document>]>,
+    /// What was in the copy before this process is known to be gone.
+    is_swept: bool,
 }
 
 impl Copied {
@@ -53,43 +55,57 @@ impl Copied {
             return Ok(());
         }
         let to = dir(state_dir);
-        for document in &set.documents {
-            let known = self.documents.get(&document.path);
-            let Ok(name) = document.path.strip_prefix(from) else {
-                continue;
-            };
-            if known.is_none_or(|known| !Arc::ptr_eq(known, document)) {
-                copy(&document.path, &to.join(name))?;
+        let Difference { gone, came } = Difference::between(&self.documents, &set.documents);
+        let named =
+            |document: &Document| document.path.strip_prefix(from).map(|name| to.join(name));
+        for document in &came {
+            if let Ok(copied) = named(document) {
+                copy(&document.path, &copied)?;
             }
         }
-        self.documents = set
-            .documents
-            .iter()
-            .map(|document| (document.path.clone(), Arc::clone(document)))
-            .collect();
-        for part in DIRECTORIES {
-            self.remove_others(&to.join(part), &to, from)?;
+        if self.is_swept {
+            let stays: HashSet<&Path> = came.iter().map(|document| &*document.path).collect();
+            for document in gone.iter().filter(|one| !stays.contains(&*one.path)) {
+                if let Ok(copied) = named(document) {
+                    remove(&copied)?;
+                }
+            }
+        } else {
+            let stays: HashSet<PathBuf> = set
+                .documents
+                .iter()
+                .filter_map(|document| named(document).ok())
+                .collect();
+            for part in DIRECTORIES {
+                remove_others(&to.join(part), &stays)?;
+            }
+            self.is_swept = true;
         }
+        self.documents = Arc::clone(&set.documents);
         self.hash.clone_from(&set.hash);
         Ok(())
     }
+}
 
-    fn remove_others(&self, dir: &Path, to: &Path, from: &Path) -> io::Result<()> {
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let path = entry?.path();
-            let Ok(name) = path.strip_prefix(to) else {
-                continue;
-            };
-            if path.is_file() && !self.documents.contains_key(&from.join(name)) {
-                fs::remove_file(&path)?;
-            }
+fn remove_others(dir: &Path, stays: &HashSet<PathBuf>) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if !stays.contains(&path) && path.is_file() {
+            remove(&path)?;
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

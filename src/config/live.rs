@@ -7,6 +7,7 @@
 //! A revocation waits for nothing: it is on disk and out of the running snapshot without looking at any config,
 //! and a load that was under way cannot bring the key back.
 
+mod build;
 mod offline;
 mod writer;
 
@@ -34,10 +35,10 @@ use super::snapshot::{Listen, ProcessSettings, Snapshot};
 use super::source::{Loader, Watched};
 use crate::keys::seal::MasterRing;
 use crate::telemetry::metrics::Metrics;
+use build::{Base, build};
 pub use offline::{check_dir, check_dir_with, masters, revoke_in, state_dir_of};
 use offline::{credentials, state_dir};
 pub(super) use writer::Patience;
-use writer::build;
 pub use writer::{Prepared, Writer};
 
 /// The clock, handed in.
@@ -140,6 +141,8 @@ struct Started {
 struct State {
     loader: Loader,
     memory: Memory,
+    /// What the next set can be built on.
+    base: Option<Base>,
     /// The newest set that was refused, by its hash.
     refused: Option<(Box<str>, Report)>,
     /// The last good copy, where one is kept.
@@ -184,17 +187,18 @@ impl Live {
             memory: &memory,
             now: now(),
         };
-        let mut built = build(&set, inputs);
+        let mut built = build(&set, None, inputs);
         let is_original = built.is_ok();
         if let (Err(report), Fallback::LastGood) = (&built, options.fallback) {
             let report = report.clone();
             set = last_good::load(&state_dir, dir, credentials(env), now()).ok_or(report)?;
-            built = build(&set, inputs);
+            built = build(&set, None, inputs);
         }
         let Prepared {
             mut compiled,
             report,
-            ..
+            base,
+            ahead: _,
         } = built?;
         compiled.snapshot.generation = 1;
         for (limiter, rules) in &compiled.rules {
@@ -221,6 +225,7 @@ impl Live {
             state: Mutex::new(State {
                 loader,
                 memory: compiled.memory,
+                base,
                 refused: None,
                 copied: (options.fallback == Fallback::LastGood).then(Copied::default),
                 retired: None,
@@ -330,17 +335,15 @@ impl Live {
     /// Takes keys that are revoked out of the running snapshot.
     fn drop_revoked(&self) {
         let ids = self.revoked.ids();
-        let is_revoked = |snapshot: &Snapshot| {
-            let mut keys = snapshot.s3_keys.values().chain(snapshot.ai_keys.values());
-            keys.any(|entry| ids.contains(&entry.key.id))
-        };
-        if ids.is_empty() || !is_revoked(&self.snapshot.load()) {
+        let is_served = |snapshot: &Snapshot| ids.iter().any(|id| snapshot.key(*id).is_some());
+        if !is_served(&self.snapshot.load()) {
             return;
         }
         self.snapshot.rcu(|snapshot| {
             let mut next = Snapshot::clone(snapshot);
-            next.s3_keys.retain(|_, entry| !ids.contains(&entry.key.id));
-            next.ai_keys.retain(|_, entry| !ids.contains(&entry.key.id));
+            for id in ids.iter() {
+                next.remove_key(*id);
+            }
             next.generation = self.next_generation();
             next
         });

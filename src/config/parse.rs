@@ -38,6 +38,10 @@ pub struct Document {
     pub file: File,
     /// Names of things that could not be read: a reference to one is not reported again.
     pub broken: Vec<String>,
+    /// Whether [`File::references`] has any.
+    pub(super) has_references: bool,
+    /// Whether the file stands alone: nothing in it changes what the keys of another file mean.
+    pub(super) has_keys_alone: bool,
     /// Kept for places, except for key files: there may be 100,000 of them.
     text: Option<Arc<str>>,
 }
@@ -80,6 +84,10 @@ pub fn document(path: &Path, role: Role, text: &str) -> (Document, Vec<Problem>)
     let document = Document {
         path: path.to_owned(),
         role,
+        has_references: !reader.file.references().is_empty(),
+        has_keys_alone: role == Role::Keys
+            && reader.broken.is_empty()
+            && reader.file.has_keys_alone(),
         file: reader.file,
         broken: reader.broken,
         text: (role != Role::Keys).then(|| Arc::from(text)),

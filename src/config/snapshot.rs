@@ -2,7 +2,8 @@
 //!
 //! Knows no codec and does no I/O. Lookups are hash lookups; nothing here is locked.
 
-use std::collections::HashMap;
+pub mod table;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use crate::keys::Key;
+use self::table::Table;
+use crate::keys::{Key, Material};
 use crate::policy::limit::{Limiter, Rules};
 use crate::policy::route::{Repository, Resource};
 use crate::protocol::Front;
 use crate::secret::Secret;
-
-type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -44,9 +45,11 @@ pub struct Snapshot {
     /// Sorted by name.
     pub resources: Vec<Arc<Resource>>,
     /// S3 keys by access key id: only keys of repositories whose endpoint is S3.
-    pub s3_keys: FastMap<Box<str>, KeyEntry>,
+    pub s3_keys: Table<Box<str>, KeyEntry>,
     /// AI keys by the SHA-256 of their bearer token.
-    pub ai_keys: FastMap<[u8; 32], KeyEntry>,
+    pub ai_keys: Table<[u8; 32], KeyEntry>,
+    /// The same keys by id.
+    pub(super) keys_by_id: Table<Uuid, KeyEntry>,
 }
 
 /// A key with the one repository that it opens.
@@ -184,5 +187,49 @@ impl Snapshot {
         self.repositories
             .iter()
             .find(|repository| *repository.name == *name)
+    }
+
+    /// The key of this id, if it is served.
+    pub fn key(&self, id: Uuid) -> Option<&KeyEntry> {
+        self.keys_by_id.get(&id)
+    }
+
+    /// Makes room in a snapshot without keys.
+    pub(super) fn reserve_keys(&mut self, s3: usize, ai: usize) {
+        self.s3_keys = Table::with_capacity(s3);
+        self.ai_keys = Table::with_capacity(ai);
+        self.keys_by_id = Table::with_capacity(s3 + ai);
+    }
+
+    /// Puts a key where requests look for it, in the place of the one of the same id.
+    pub(super) fn add_key(&mut self, entry: KeyEntry) {
+        let id = entry.key.id;
+        if let Some(before) = self.keys_by_id.insert(id, entry.clone()) {
+            self.forget(&before.key);
+        }
+        match &entry.key.material {
+            Material::Hmac(_) => self.s3_keys.insert(entry.key.key.clone(), entry),
+            Material::Digest(digest) => self.ai_keys.insert(*digest, entry),
+        };
+    }
+
+    pub(super) fn remove_key(&mut self, id: Uuid) {
+        if let Some(before) = self.keys_by_id.remove(&id) {
+            self.forget(&before.key);
+        }
+    }
+
+    /// Takes a key from where requests look for it, unless another is there by now.
+    fn forget(&mut self, key: &Key) {
+        let is_it = |entry: Option<&KeyEntry>| entry.is_some_and(|entry| entry.key.id == key.id);
+        match &key.material {
+            Material::Hmac(_) if is_it(self.s3_keys.get(&key.key)) => {
+                self.s3_keys.remove(&key.key);
+            }
+            Material::Digest(digest) if is_it(self.ai_keys.get(digest)) => {
+                self.ai_keys.remove(digest);
+            }
+            Material::Hmac(_) | Material::Digest(_) => {}
+        }
     }
 }

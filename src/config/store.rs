@@ -9,8 +9,11 @@
 //! A deleted key stays in its file as a record without its secret. Its id goes to `revoked.ids` first, so that
 //! it is refused at once and stays refused whatever becomes of the file.
 
+mod change;
+mod delete;
 mod disk;
 mod edit;
+mod error;
 mod find;
 mod make;
 mod request;
@@ -29,15 +32,16 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::diagnostic::Report;
-use super::live::{self, Live, Prepared, ReloadOutcome, Trigger, Writer};
-use super::snapshot::{KeyEntry, Snapshot};
-use super::source::Overlay;
+use super::live::{self, Live};
+use super::snapshot::KeyEntry;
 use crate::keys::{Family, file};
 use crate::secret::Secret;
-use crate::telemetry::audit::{Audit, Outcome, Record};
+use crate::telemetry::audit::{Audit, Record};
+use change::{Change, record_of};
+pub use delete::Deleted;
 use edit::EditError;
-use find::Found;
+pub use error::{Located, StoreError};
+use error::{degraded, invalid};
 pub use request::{Caller, KeyRef, NewKey, NewKind, NewToken, Patch, RepositoryRef};
 pub use rotate::Rotation;
 pub use rules::{LIST_ENTRIES_MAX, NAME_CHARS_MAX, access_word, ai_type_word, etag, last_used_at};
@@ -69,76 +73,11 @@ pub struct Created {
     pub file: PathBuf,
 }
 
-/// What a deletion could do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deleted {
-    /// Refused from now on, and its secret is gone from its file.
-    Erased,
-    /// Refused from now on; its file could not be changed, and why.
-    Revoked(String),
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("there is no such repository")]
-    RepositoryNotFound,
-    #[error("there is no such key")]
-    KeyNotFound,
-    /// What was asked for is not valid.
-    #[error("{0}")]
-    Invalid(String),
-    #[error("{0}")]
-    Unsupported(String),
-    /// The config would not be valid with this change.
-    #[error("the config would not be valid")]
-    Rejected(Report),
-    /// The config on disk is not valid now, so nothing is written.
-    #[error("the config on disk is not valid; nothing was written")]
-    Conflict(Report),
-    /// Somebody else is changing the files; nothing was written.
-    #[error("the config is being changed by somebody else; nothing was written, try again")]
-    Busy,
-    #[error("the key was changed meanwhile")]
-    Stale,
-    #[error("{0} cannot be written by Aqueduct; change it where it is kept")]
-    ReadOnly(Located),
-    /// The disk or the audit log cannot be written.
-    #[error("{what}: {source}")]
-    Degraded {
-        what: &'static str,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{0}")]
-    Internal(String),
-}
-
-/// A place in the config directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// Relative to the config directory.
-    pub file: PathBuf,
-    /// From 1.
-    pub line: usize,
-}
-
-impl fmt::Display for Located {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
-
 /// See the module's documentation.
 pub struct KeyStore {
     live: Arc<Live>,
     audit: Audit,
     random: Random,
-}
-
-/// The right to write, against this process's reloads and writers and against other processes' writers.
-struct Held<'a> {
-    writer: Writer<'a>,
-    _lock: disk::Lock,
 }
 
 impl fmt::Debug for KeyStore {
@@ -260,7 +199,7 @@ impl KeyStore {
         rules::check_match(&entry.key, which.if_match)?;
         rules::check_patch(patch, &entry.key)?;
         reached(Step::Matched);
-        let found = self.locate(&entry.key.repository, entry.key.id)?;
+        let found = self.locate(&held, &entry.key.repository, entry.key.id)?;
         let found = found.ok_or(StoreError::KeyNotFound)?;
         let target = self.noted(self.writable(&found))?;
         let access = patch.access.map(access_word);
@@ -292,107 +231,6 @@ impl KeyStore {
         rules::find_key(&self.live.current(), which).cloned()
     }
 
-    /// Deletes a key: refuses it from now on, then erases its secret from its file.
-    ///
-    /// That it is not served now, because its repository left the config or its file is damaged, protects no key:
-    /// what a file holds may be served again.
-    pub fn delete(&self, which: &KeyRef<'_>, caller: &Caller) -> Result<Deleted, StoreError> {
-        let mut held = self.hold()?;
-        self.live.refresh_revoked();
-        let mut known = self.doomed(&held, which);
-        if known.is_err() || which.if_match.is_some() {
-            // It may have come, or been changed, since the last look. Otherwise nothing is waited for.
-            held.writer.reload_quiet(Trigger::Write);
-            known = self.doomed(&held, which);
-        }
-        reached(Step::Loaded);
-        let doomed = known?;
-        reached(Step::Matched);
-        let file = doomed
-            .found
-            .as_ref()
-            .ok()
-            .map(|(found, _)| &found.place.file);
-        let record = Record {
-            event: "apikey.deleted",
-            before: doomed.before,
-            config_generation: Some(self.live.load().generation),
-            file: file.map(|file| file.display().to_string()),
-            ..record_of(doomed.family, which.id, doomed.repository)
-        };
-        let intended = self.noted(self.intend(&record, caller))?;
-        let revoked = self
-            .live
-            .revoke(which.id)
-            .and_then(|()| disk::adopt(self.live.revoked_path()));
-        if let Err(source) = revoked {
-            self.close(&record, caller, intended, Outcome::Failed("DEGRADED"));
-            let degraded = degraded("cannot write revoked.ids")(source);
-            return self.noted(Err(degraded));
-        }
-        reached(Step::Revoked);
-        let erased = match &doomed.found {
-            Ok(place) => self.erase(&mut held, place, which.id, caller.now),
-            Err(why) => Err(why.clone()),
-        };
-        match erased {
-            Ok(()) => {
-                self.close(&record, caller, intended, Outcome::Ok);
-                Ok(Deleted::Erased)
-            }
-            Err(why) => {
-                tracing::error!(key = %which.id, why, "a revoked key's file could not be changed");
-                self.close(&record, caller, intended, Outcome::Failed("REVOKED_ONLY"));
-                Ok(Deleted::Revoked(why))
-            }
-        }
-    }
-
-    /// The key that a deletion names: one that is served, or one that a file holds.
-    fn doomed(&self, held: &Held<'_>, which: &KeyRef<'_>) -> Result<Doomed, StoreError> {
-        let snapshot = self.live.current();
-        let (mut doomed, repository) = match rules::find_key(&snapshot, which) {
-            Ok(entry) => {
-                rules::check_match(&entry.key, which.if_match)?;
-                let doomed = Doomed {
-                    family: entry.key.family,
-                    repository: Some(entry.repository.id),
-                    before: Some(rules::whitelisted(&entry.key)),
-                    found: Doomed::nowhere(),
-                };
-                (doomed, entry.key.repository.to_string())
-            }
-            Err(missing) => match held.writer.written_key(which.id) {
-                Some((_, written)) => {
-                    let doomed = rules::written_doomed(&snapshot, which, &written)?;
-                    (doomed, written.repository.get_ref().clone())
-                }
-                None => return self.filed(which.id).ok_or(missing),
-            },
-        };
-        if let Some(found) = self.locate(&repository, which.id)? {
-            doomed.found = match self.noted(self.writable(&found)) {
-                Ok(target) => Ok((found, target)),
-                // Where it is kept, it is to be deleted too.
-                Err(error @ StoreError::ReadOnly(_)) => return Err(error),
-                Err(error) => Err(error.to_string()),
-            };
-        }
-        Ok(doomed)
-    }
-
-    /// A key of which only the name of its file is known.
-    fn filed(&self, id: Uuid) -> Option<Doomed> {
-        let is_filed = self.is_filed(id).unwrap_or(false);
-        let is_news = is_filed && !self.live.is_revoked(id);
-        is_news.then_some(Doomed {
-            family: Family::Storage,
-            repository: None,
-            before: None,
-            found: Doomed::nowhere(),
-        })
-    }
-
     /// Makes an admin token known, in `aqueduct.toml`.
     pub fn add_admin_token(&self, new: &NewToken<'_>, caller: &Caller) -> Result<(), StoreError> {
         rules::check_name(new.name)?;
@@ -421,146 +259,6 @@ impl KeyStore {
             record,
         };
         self.apply(&mut held, &change, caller)
-    }
-
-    /// Erases a revoked key's secret. Done even while some other file is not valid: it makes nothing worse.
-    fn erase(
-        &self,
-        held: &mut Held<'_>,
-        (found, target): &(Found, PathBuf),
-        id: Uuid,
-        now: Timestamp,
-    ) -> Result<(), String> {
-        let why = |error: &dyn fmt::Display| format!("{}: {error}", found.place.file.display());
-        let body = edit::erase(&found.body, id, now).map_err(|error| why(&error))?;
-        let text = found.close(body);
-        reached(Step::Edited);
-        let prepared = match held.writer.reload_quiet(Trigger::Write) {
-            // What else is wrong with the file was wrong before.
-            Some(ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. }) => {
-                prepare(held, &found.path, &text).ok()
-            }
-            Some(ReloadOutcome::Failed(_)) | None => None,
-        };
-        reached(Step::Checked);
-        let random = self.entropy().map_err(|error| why(&error))?;
-        let random = u64::from_be_bytes(random);
-        disk::replace(target, Some(&found.text), &text, random).map_err(|error| {
-            if !disk::is_moved(&error) {
-                self.live.metrics().admin_writable(false);
-            }
-            why(&error)
-        })?;
-        if let Some(prepared) = prepared {
-            held.writer.install(prepared);
-            reached(Step::Installed);
-        }
-        Ok(())
-    }
-
-    /// Checks, announces, writes, installs and records one change of one file.
-    fn apply(
-        &self,
-        held: &mut Held<'_>,
-        change: &Change<'_>,
-        caller: &Caller,
-    ) -> Result<(), StoreError> {
-        self.noted(self.try_apply(held, change, caller))
-    }
-
-    fn try_apply(
-        &self,
-        held: &mut Held<'_>,
-        change: &Change<'_>,
-        caller: &Caller,
-    ) -> Result<(), StoreError> {
-        reached(Step::Edited);
-        let prepared = prepare(held, change.path, change.text)?;
-        reached(Step::Checked);
-        let random = u64::from_be_bytes(self.entropy()?);
-        let intended = self.intend(&change.record, caller)?;
-        if let Err(source) = disk::replace(change.target, change.before, change.text, random) {
-            let (code, error) = if disk::is_moved(&source) {
-                ("CONFIG_CONFLICT", StoreError::Busy)
-            } else {
-                let what = "cannot write the key's file";
-                ("DEGRADED", degraded(what)(source))
-            };
-            self.close(&change.record, caller, intended, Outcome::Failed(code));
-            return Err(error);
-        }
-        held.writer.install(prepared);
-        reached(Step::Installed);
-        self.close(&change.record, caller, intended, Outcome::Ok);
-        Ok(())
-    }
-
-    /// Shows in the metrics whether changes can be written, by how one went.
-    fn noted<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
-        match &done {
-            Ok(_) => self.live.metrics().admin_writable(true),
-            Err(StoreError::Degraded { .. }) => self.live.metrics().admin_writable(false),
-            // Refused before it came to writing.
-            Err(
-                StoreError::RepositoryNotFound
-                | StoreError::KeyNotFound
-                | StoreError::Invalid(_)
-                | StoreError::Unsupported(_)
-                | StoreError::Rejected(_)
-                | StoreError::Conflict(_)
-                | StoreError::Busy
-                | StoreError::Stale
-                | StoreError::ReadOnly(_)
-                | StoreError::Internal(_),
-            ) => {}
-        }
-        done
-    }
-
-    fn intend(&self, record: &Record, caller: &Caller) -> Result<u64, StoreError> {
-        let intended = self
-            .audit
-            .write(caller.now, &caller.actor, record, Outcome::Intended, None)
-            .map_err(degraded("cannot write the audit log"))?;
-        reached(Step::Intended);
-        Ok(intended)
-    }
-
-    fn close(&self, record: &Record, caller: &Caller, intended: u64, outcome: Outcome<'_>) {
-        let closed = self
-            .audit
-            .write(caller.now, &caller.actor, record, outcome, Some(intended));
-        // The change is made, and its intention is on record: failing the caller now would be a lie.
-        if let Err(error) = closed {
-            tracing::error!(%error, intended, "cannot close a line of the audit log");
-        }
-        reached(Step::Recorded);
-    }
-
-    /// First this process's turn, then the file lock: over NFS a file lock does not part threads.
-    fn hold(&self) -> Result<Held<'_>, StoreError> {
-        let writer = self.live.writer();
-        let lock =
-            disk::Lock::take(self.live.dir()).map_err(degraded("cannot lock the config directory"));
-        let lock = match lock {
-            Ok(lock) => lock,
-            Err(error) => return self.noted(Err(error)),
-        };
-        reached(Step::Locked);
-        Ok(Held {
-            writer,
-            _lock: lock,
-        })
-    }
-
-    /// The config as it is on disk now.
-    fn fresh(&self, held: &mut Held<'_>) -> Result<Arc<Snapshot>, StoreError> {
-        let outcome = held.writer.reload_quiet(Trigger::Write);
-        reached(Step::Loaded);
-        match outcome.ok_or(StoreError::Busy)? {
-            ReloadOutcome::Unchanged | ReloadOutcome::Applied { .. } => Ok(self.live.current()),
-            ReloadOutcome::Failed(report) => Err(StoreError::Conflict(report)),
-        }
     }
 
     fn entropy<const N: usize>(&self) -> Result<[u8; N], StoreError> {
@@ -601,61 +299,6 @@ impl KeyStore {
             .unwrap_or(path)
             .to_owned()
     }
-}
-
-fn record_of(family: Family, id: Uuid, repository: Option<Uuid>) -> Record {
-    Record {
-        context: match family {
-            Family::Storage => "apikey",
-            Family::Ai => "aillmapikey",
-        },
-        context_id: Some(id.to_string()),
-        repository: repository.map(|id| id.to_string()),
-        ..Record::default()
-    }
-}
-
-/// A key that is to be deleted.
-struct Doomed {
-    family: Family,
-    repository: Option<Uuid>,
-    /// What is known of it.
-    before: Option<serde_json::Value>,
-    /// Where it is written, and the file to replace; or why that cannot be done.
-    found: Result<(Found, PathBuf), String>,
-}
-
-impl Doomed {
-    fn nowhere<T>() -> Result<T, String> {
-        Err("its entry was not found in any file".to_owned())
-    }
-}
-
-struct Change<'a> {
-    /// As the loader knows the file.
-    path: &'a Path,
-    /// The file itself, after all links.
-    target: &'a Path,
-    /// What the file held when it was edited. `None`: there is none yet.
-    before: Option<&'a str>,
-    text: &'a str,
-    record: Record,
-}
-
-/// The whole set with `text` in `path`, if it is good.
-fn prepare(held: &mut Held<'_>, path: &Path, text: &str) -> Result<Prepared, StoreError> {
-    let overlay = Overlay { path, text };
-    held.writer
-        .prepare(&[overlay])
-        .map_err(StoreError::Rejected)
-}
-
-fn invalid(what: impl Into<String>) -> StoreError {
-    StoreError::Invalid(what.into())
-}
-
-fn degraded(what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::Degraded { what, source }
 }
 
 #[cfg(test)]

@@ -1,48 +1,55 @@
 //! `[[key]]`: that a key is whole, unique, and opens what it says.
+//!
+//! What must be unique is claimed by its hash first, which is all there is to it where nothing is claimed twice. Only
+//! a set in which something is (or in which two hashes meet) is walked again with places, to say what was declared
+//! first. The claims outlive the check, so that a few more keys can be checked against all others without them.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
 use super::{At, Cx, Resource, Unique};
 use crate::config::address::parse_net;
 use crate::config::model::{Key, Repository};
+use crate::config::snapshot::table::Table;
 use crate::config::words::{AccessWord, Endpoint, FamilyWord};
 use crate::keys::hash;
 
 /// What a key needs to know of its repository.
-struct Opens<'s> {
+#[derive(Debug)]
+pub(super) struct Opens {
     storage: bool,
     ai: bool,
-    buckets: HashSet<&'s str>,
+    buckets: HashSet<String>,
     /// Clients may create buckets, so that any name may come to exist.
     any_bucket: bool,
 }
 
+/// All repositories, by name, as keys need to know them.
+pub(super) type AllOpen = HashMap<String, Opens>;
+
 pub(super) fn check<'s>(
     cx: &mut Cx<'s>,
-    repositories: &[At<'s, Arc<Repository>>],
-    resources: &HashMap<&'s str, Resource<'s>>,
+    all: Vec<At<'s, Arc<Key>>>,
+    repositories: &AllOpen,
+    claims: &mut Claims,
 ) -> Vec<At<'s, Arc<Key>>> {
-    let repositories: HashMap<&str, Opens<'s>> = repositories
-        .iter()
-        .map(|at| (at.written.name.get_ref().as_str(), opens(at, resources)))
-        .collect();
-    let mut uniques = Uniques {
-        ids: Unique::new("key id"),
-        public: Unique::new("access key id"),
-        digests: Unique::new("secret_sha256"),
-    };
-    let mut good = Vec::new();
-    for at in cx.all(|file| &file.key) {
+    for at in &all {
+        claims.claim(at.written);
+    }
+    let mut uniques = claims.is_contested.then(Uniques::new);
+    let mut good = Vec::with_capacity(all.len());
+    for at in all {
         let id = &at.written.id;
-        let first = uniques
-            .ids
-            .insert(cx, at.document, *id.get_ref(), id.span());
+        let first = uniques.as_mut().is_none_or(|uniques| {
+            let ids = &mut uniques.ids;
+            ids.insert(cx, at.document, *id.get_ref(), id.span())
+        });
         if !first || at.written.deleted_at.is_some() {
             continue;
         }
         let before = cx.problems.len();
-        one(cx, at, &repositories, &mut uniques);
+        one(cx, at, repositories, uniques.as_mut());
         let refused = cx.problems[before..]
             .iter()
             .any(|problem| problem.severity != crate::config::diagnostic::Severity::Warning);
@@ -53,26 +60,97 @@ pub(super) fn check<'s>(
     good
 }
 
+/// What is taken of what must be unique, as hashes.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    taken: Table<u64, ()>,
+    hasher: RandomState,
+    /// Something was claimed that was taken: who may have it is for the whole set to decide.
+    is_contested: bool,
+}
+
+impl Claims {
+    pub(in crate::config) fn is_contested(&self) -> bool {
+        self.is_contested
+    }
+
+    fn claim(&mut self, key: &Key) {
+        for hash in self.hashes(key).into_iter().flatten() {
+            self.is_contested |= self.taken.insert(hash, ()).is_some();
+        }
+    }
+
+    /// With room for what so many keys claim.
+    pub(super) fn with_capacity(keys: usize) -> Self {
+        Self {
+            taken: Table::with_capacity(2 * keys),
+            ..Self::default()
+        }
+    }
+
+    /// Gives up what a key claimed, which is in no file any more.
+    pub(in crate::config) fn release(&mut self, key: &Key) {
+        for hash in self.hashes(key).into_iter().flatten() {
+            self.taken.remove(&hash);
+        }
+    }
+
+    /// The id, and what clients show: each for its own namespace.
+    fn hashes(&self, key: &Key) -> [Option<u64>; 2] {
+        let id = self.hash("id", key.id.get_ref());
+        let shown = match key.family.get_ref() {
+            FamilyWord::Storage => key.key.as_ref().map(|key| self.hash("key", key.get_ref())),
+            FamilyWord::Ai => key
+                .secret_sha256
+                .as_ref()
+                .map(|digest| self.hash("digest", &digest.get_ref().to_ascii_lowercase())),
+        };
+        // What a deleted key showed is free.
+        [Some(id), shown.filter(|_| key.deleted_at.is_none())]
+    }
+
+    fn hash(&self, space: &str, value: &(impl Hash + ?Sized)) -> u64 {
+        self.hasher.hash_one((space, value))
+    }
+}
+
+/// The same with places, where something is claimed twice.
 struct Uniques<'s> {
     ids: Unique<'s, uuid::Uuid>,
     public: Unique<'s, &'s str>,
     digests: Unique<'s, String>,
 }
 
-fn opens<'s>(
-    at: &At<'s, Arc<Repository>>,
+impl Uniques<'_> {
+    fn new() -> Self {
+        Self {
+            ids: Unique::new("key id"),
+            public: Unique::new("access key id"),
+            digests: Unique::new("secret_sha256"),
+        }
+    }
+}
+
+pub(super) fn all_open<'s>(
+    repositories: &[At<'s, Arc<Repository>>],
     resources: &HashMap<&'s str, Resource<'s>>,
-) -> Opens<'s> {
+) -> AllOpen {
+    let named =
+        |at: &At<'s, Arc<Repository>>| (at.written.name.get_ref().clone(), opens(at, resources));
+    repositories.iter().map(named).collect()
+}
+
+fn opens<'s>(at: &At<'s, Arc<Repository>>, resources: &HashMap<&'s str, Resource<'s>>) -> Opens {
     let written = at.written;
     let buckets = written
         .buckets
         .iter()
         .filter_map(|entry| {
             if let Some(name) = &entry.expose_as {
-                return Some(name.get_ref().as_str());
+                return Some(name.get_ref().clone());
             }
             let resource = resources.get(entry.resource.get_ref().as_str())?;
-            Some(resource.bucket()?.get_ref().as_str())
+            Some(resource.bucket()?.get_ref().clone())
         })
         .collect();
     Opens {
@@ -86,8 +164,8 @@ fn opens<'s>(
 fn one<'s>(
     cx: &mut Cx<'s>,
     at: At<'s, Arc<Key>>,
-    repositories: &HashMap<&str, Opens<'s>>,
-    uniques: &mut Uniques<'s>,
+    repositories: &AllOpen,
+    uniques: Option<&mut Uniques<'s>>,
 ) {
     let At { document, written } = at;
     let name = written.repository.get_ref().as_str();
@@ -97,7 +175,7 @@ fn one<'s>(
         let problem = cx.error(document, "E040", written.repository.span(), message);
         *problem = problem
             .clone()
-            .with_suggestion(name, repositories.keys().copied());
+            .with_suggestion(name, repositories.keys().map(String::as_str));
     }
     match written.family.get_ref() {
         FamilyWord::Storage => {
@@ -118,7 +196,7 @@ fn one<'s>(
     narrowing(cx, at, opens);
 }
 
-fn storage<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>) {
+fn storage<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: Option<&mut Uniques<'s>>) {
     let At { document, written } = at;
     match &written.key {
         Some(key) => {
@@ -129,7 +207,9 @@ fn storage<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>)
                 let message = "an access key id is 3 to 128 letters and digits";
                 cx.error(document, "E042", key.span(), message);
             }
-            uniques.public.insert(cx, document, text, key.span());
+            if let Some(uniques) = uniques {
+                uniques.public.insert(cx, document, text, key.span());
+            }
         }
         None => {
             cx.error(
@@ -171,15 +251,17 @@ fn storage<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>)
     }
 }
 
-fn ai<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>) {
+fn ai<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: Option<&mut Uniques<'s>>) {
     let At { document, written } = at;
     if let Some(digest) = &written.secret_sha256 {
         if hash::parse(digest.get_ref()).is_none() {
             let message = "`secret_sha256` is not `sha256:` and 64 hex digits";
             cx.error(document, "E042", digest.span(), message);
         }
-        let text = digest.get_ref().to_ascii_lowercase();
-        uniques.digests.insert(cx, document, text, digest.span());
+        if let Some(uniques) = uniques {
+            let text = digest.get_ref().to_ascii_lowercase();
+            uniques.digests.insert(cx, document, text, digest.span());
+        }
     } else {
         let message = "an AI key needs its `secret_sha256`";
         cx.error(document, "E042", written.id.span(), message).hint =
@@ -211,7 +293,7 @@ fn ai<'s>(cx: &mut Cx<'s>, at: At<'s, Arc<Key>>, uniques: &mut Uniques<'s>) {
     }
 }
 
-fn narrowing(cx: &mut Cx<'_>, at: At<'_, Arc<Key>>, opens: Option<&Opens<'_>>) {
+fn narrowing(cx: &mut Cx<'_>, at: At<'_, Arc<Key>>, opens: Option<&Opens>) {
     let At { document, written } = at;
     for net in &written.allow_ips {
         if parse_net(net.get_ref()).is_none() {
@@ -261,7 +343,7 @@ fn narrowing(cx: &mut Cx<'_>, at: At<'_, Arc<Key>>, opens: Option<&Opens<'_>>) {
             let problem = cx.warn(document, "W006", place.span(), message);
             *problem = problem
                 .clone()
-                .with_suggestion(bucket, opens.buckets.iter().copied());
+                .with_suggestion(bucket, opens.buckets.iter().map(String::as_str));
         }
     }
 }

@@ -21,6 +21,7 @@ use super::parse::{Document, Role};
 use super::secrets::SecretRef;
 use super::source::SourceSet;
 use crate::keys::seal::MasterRing;
+pub use keys::Claims;
 
 /// What passed.
 #[derive(Debug)]
@@ -31,6 +32,16 @@ pub struct Checked<'s> {
     pub repositories: Vec<At<'s, Arc<model::Repository>>>,
     /// Neither refused nor deleted.
     pub keys: Vec<At<'s, Arc<model::Key>>>,
+    /// For checking more keys.
+    pub known: Known,
+}
+
+/// What keys are checked against, for more of them.
+#[derive(Clone, Debug)]
+pub struct Known {
+    repositories: Arc<keys::AllOpen>,
+    plaintext_allowed: bool,
+    pub claims: Claims,
 }
 
 /// Something written, and the file it is in.
@@ -117,38 +128,76 @@ pub fn check(set: &SourceSet) -> (Option<Checked<'_>>, Vec<Problem>) {
     process::check(&mut cx, root);
     let resources = resources::check(&mut cx);
     let repositories = repositories::check(&mut cx, &resources);
-    let keys = keys::check(&mut cx, &repositories, &resources);
+    let open = keys::all_open(&repositories, &resources);
+    let all = cx.keys();
+    let mut claims = Claims::with_capacity(all.len());
+    let keys = keys::check(&mut cx, all, &open, &mut claims);
     let checked = Checked {
         root,
         resources,
         repositories,
         keys,
+        known: Known {
+            repositories: Arc::new(open),
+            plaintext_allowed: cx.plaintext_allowed,
+            claims,
+        },
     };
     (Some(checked), cx.problems)
+}
+
+/// More keys, checked beside those that are known.
+pub(in crate::config) struct More<'s> {
+    /// Those that passed.
+    pub(in crate::config) keys: Vec<At<'s, Arc<model::Key>>>,
+    pub(in crate::config) problems: Vec<Problem>,
+}
+
+/// Checks the keys of `more`; `None` if they cannot be judged without all the others. Nothing else may be in `more`,
+/// and nothing of the set may be broken.
+pub(in crate::config) fn check_more<'s>(
+    known: &mut Known,
+    more: &'s [Arc<Document>],
+) -> Option<More<'s>> {
+    let mut cx = Cx {
+        documents: more,
+        parts: Vec::new(),
+        problems: Vec::new(),
+        plaintext_allowed: known.plaintext_allowed,
+    };
+    let all = cx.keys();
+    let keys = keys::check(&mut cx, all, &known.repositories, &mut known.claims);
+    let problems = cx.problems;
+    (!known.claims.is_contested()).then_some(More { keys, problems })
 }
 
 /// What all checks share.
 struct Cx<'s> {
     documents: &'s [Arc<Document>],
+    /// Those of them that hold something else than keys, which are few.
+    parts: Vec<&'s Document>,
     problems: Vec<Problem>,
     plaintext_allowed: bool,
 }
 
 impl<'s> Cx<'s> {
     fn new(set: &'s SourceSet) -> Self {
-        let plaintext_allowed = set.documents.iter().any(|document| {
+        let documents = set.documents.iter().map(|document| &**document);
+        let parts: Vec<&Document> = documents.filter(|one| !one.has_keys_alone).collect();
+        let plaintext_allowed = parts.iter().any(|document| {
             let process = document.file.root.process.as_ref();
             process.is_some_and(|process| process.allow_plaintext_secrets == Some(true))
         });
         Self {
             documents: &set.documents,
+            parts,
             problems: Vec::new(),
             plaintext_allowed,
         }
     }
 
     fn root(&self) -> Option<At<'s, Root>> {
-        self.documents
+        self.parts
             .iter()
             .find(|document| document.role == Role::Root)
             .map(|document| At {
@@ -157,12 +206,22 @@ impl<'s> Cx<'s> {
             })
     }
 
-    /// All of one kind, in the order of files and lines.
+    /// All of one kind that is not keys, in the order of files and lines.
     fn all<T>(&self, list: fn(&'s File) -> &'s [T]) -> Vec<At<'s, T>> {
         let mut all = Vec::new();
+        for document in &self.parts {
+            let each = list(&document.file).iter();
+            all.extend(each.map(|written| At { document, written }));
+        }
+        all
+    }
+
+    /// All keys, in the order of files and lines.
+    fn keys(&self) -> Vec<At<'s, Arc<model::Key>>> {
+        let mut all = Vec::with_capacity(self.documents.len());
         for document in self.documents {
             let document: &'s Document = document;
-            let each = list(&document.file).iter();
+            let each = document.file.key.iter();
             all.extend(each.map(|written| At { document, written }));
         }
         all
@@ -198,7 +257,7 @@ impl<'s> Cx<'s> {
 
     /// Whether something of this name could not be read, which was reported already.
     fn is_broken(&self, name: &str) -> bool {
-        self.documents
+        self.parts
             .iter()
             .any(|document| document.broken.iter().any(|broken| broken == name))
     }

@@ -1,6 +1,5 @@
 //! The settings of the process, with their defaults.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use crate::config::check::At;
 use crate::config::check::process::{base_domains, fronts};
 use crate::config::diagnostic::Problem;
 use crate::config::model::{self, Reference, Root};
+use crate::config::snapshot::table::Table;
 use crate::config::snapshot::{
     AdminSettings, AdminToken, Certificate, Cors, GlobalLimits, Listen, ListenAddress, LogSettings,
     ProcessSettings, Role, Snapshot, TlsSettings,
@@ -61,8 +61,9 @@ pub(super) fn snapshot(
         listen,
         repositories: Vec::new(),
         resources: Vec::new(),
-        s3_keys: HashMap::default(),
-        ai_keys: HashMap::default(),
+        s3_keys: Table::default(),
+        ai_keys: Table::default(),
+        keys_by_id: Table::default(),
     }
 }
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::SecretsMode;
-use super::writer::{build, check_report};
+use super::build::build;
+use super::writer::check_report;
 use crate::config::compile::{Inputs, Memory, master_ring, process};
 use crate::config::diagnostic::Report;
 use crate::config::model::Root;
@@ -36,7 +37,7 @@ pub fn check_dir_with(dir: &Path, secrets: SecretsMode, now: Timestamp, env: Env
                 memory: &Memory::default(),
                 now,
             };
-            match build(&set, inputs) {
+            match build(&set, None, inputs) {
                 Ok(prepared) => prepared.into_report(),
                 Err(report) => report,
             }

@@ -308,6 +308,24 @@ pub enum Reference<'a> {
 }
 
 impl File {
+    /// Whether there is nothing but keys in it, leaving aside what only `aqueduct.toml` may hold.
+    pub fn has_keys_alone(&self) -> bool {
+        let Self {
+            s3,
+            gcs,
+            azure,
+            ai,
+            repository,
+            key: _,
+            root: _,
+        } = self;
+        s3.is_empty()
+            && gcs.is_empty()
+            && azure.is_empty()
+            && ai.is_empty()
+            && repository.is_empty()
+    }
+
     /// Every [`Reference`] of the file.
     pub fn references(&self) -> Vec<Reference<'_>> {
         let mut secrets: Vec<&SecretRef> = Vec::new();

@@ -1,14 +1,28 @@
 //! The set of files that is the config: finding them, reading them at one moment, knowing whether they changed.
 //!
 //! A file is read again only if its metadata changed or is too young to be trusted, and parsed again only if its
-//! content changed, so that a look at 100,000 unchanged key files costs their `stat` calls. The set has one hash
-//! over the names and contents of everything, files that secrets live in included: equal hash, nothing to do.
+//! content changed. The set has one hash over the names and contents of everything, files that secrets live in
+//! included: equal hash, nothing to do.
+//!
+//! # What a look costs
+//!
+//! A look at 100,000 unchanged key files lists their directory (a third of the time) and asks for the metadata of
+//! each (two thirds, on all cores). A set is loaded only after a look that found everything as it had been read, so
+//! what is loaded was on disk together. Hence one change costs two looks; but the listing alone tells most: a file
+//! that came, went, or was renamed over another has another name or inode. So what differs in the listing is read
+//! first, and the full look that follows proves both that nothing was written in place and that nothing moved
+//! meanwhile. Only a key file that is written in place, its inode kept, costs two full looks.
+//!
+//! Rejected: to believe the directory's own time of change, which a write in place leaves alone; to believe the events
+//! of the watcher, which get lost; to leave out the last look for key files, since a load between two steps of a
+//! deployment would serve a mixture.
 
+mod difference;
+mod file;
 mod find;
+mod references;
+mod watched;
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io::{self, Read};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,29 +31,27 @@ use std::thread;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use self::find::{Found, Listing, MANAGED, PARTS, Stat, find, follow, role_of, unreadable};
-use super::diagnostic::{Place, Problem, Severity};
-use super::model::Reference;
-use super::parse::{self, Document, Role};
-use crate::secret::Secret;
-
-/// Bytes of one config file: stops a stray dump in `conf.d` from being read whole.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-
-/// Bytes of one referenced file (secret, certificate chain, CA bundle).
-const REFERENCE_BYTES_MAX: u64 = 4 << 20;
+use self::file::Slot;
+use self::find::{Found, MANAGED, PARTS, find, role_of};
+use self::references::Referred;
+use super::diagnostic::Problem;
+use super::parse::Document;
+pub use difference::Difference;
+pub use file::File;
+pub use references::References;
+pub use watched::Watched;
 
 /// Fewer files are not worth a thread.
 const FILES_A_THREAD_MIN: usize = 16;
 
-/// Times that the set is read over because it moved meanwhile.
-const READS_MAX: usize = 5;
+/// Times that the set is looked at because it moved meanwhile.
+const LOOKS_MAX: usize = 6;
 
 /// A whole config, read at one moment.
 #[derive(Debug)]
 pub struct SourceSet {
     /// Sorted by path.
-    pub documents: Vec<Arc<Document>>,
+    pub documents: Arc<[Arc<Document>]>,
     /// Of reading and parsing.
     pub problems: Vec<Problem>,
     /// SHA-256, hex, over everything that was read.
@@ -48,19 +60,18 @@ pub struct SourceSet {
     pub references: References,
 }
 
-/// The contents of referenced files.
-#[derive(Clone, Debug, Default)]
-pub struct References {
-    dir: PathBuf,
-    credentials: Option<PathBuf>,
-    contents: HashMap<PathBuf, Result<Secret, Box<str>>>,
-}
-
 /// A file as it would be after a write.
 #[derive(Clone, Copy, Debug)]
 pub struct Overlay<'a> {
     pub path: &'a Path,
     pub text: &'a str,
+}
+
+/// Files that are about to be written, and the set with them.
+#[derive(Debug)]
+pub struct Ahead {
+    files: Vec<File>,
+    gathered: Gathered,
 }
 
 /// Reads the set, and remembers what it read.
@@ -76,40 +87,20 @@ pub struct Loader {
     /// Of finding them.
     problems: Vec<Problem>,
     newest: (i64, i64),
-    references: HashMap<PathBuf, KeptReference>,
+    /// What `files` come to, if they are as they were when that was gathered.
+    gathered: Option<Gathered>,
+    referred: Referred,
 }
 
-/// A file of the set.
-#[derive(Debug)]
-pub struct File {
-    path: PathBuf,
-    is_link: bool,
-    kept: Kept,
-}
-
-/// What is remembered of a file.
+/// What the files of a set come to.
 #[derive(Clone, Debug)]
-struct Kept {
-    stat: Option<Stat>,
-    hash: [u8; 32],
-    document: Option<Arc<Document>>,
-    problems: Arc<[Problem]>,
-    /// The newest good parse of a key file.
-    last_good: Option<Arc<Document>>,
-}
-
-#[derive(Debug)]
-struct KeptReference {
-    stat: Option<Stat>,
-    hash: [u8; 32],
-    content: Result<Secret, Box<str>>,
-}
-
-/// What is on disk at a place of the set, beside what is remembered of it.
-struct Slot<'a> {
-    found: &'a Found,
-    file: Option<File>,
-    is_new: bool,
+struct Gathered {
+    documents: Arc<[Arc<Document>]>,
+    problems: Vec<Problem>,
+    /// Over the names and contents of the files.
+    hash: Sha256,
+    /// What the documents refer to, sorted.
+    referred: Vec<PathBuf>,
 }
 
 impl Loader {
@@ -121,7 +112,8 @@ impl Loader {
             files: Vec::new(),
             problems: Vec::new(),
             newest: (0, 0),
-            references: HashMap::new(),
+            gathered: None,
+            referred: Referred::default(),
         }
     }
 
@@ -135,53 +127,45 @@ impl Loader {
 
     /// Reads the set, over and over while it moves.
     pub fn read(&mut self, now: Timestamp) -> SourceSet {
-        let mut found = find(&self.dir);
-        for _ in 0..READS_MAX {
-            if !self.take(&mut found, now) {
-                // It is the set of the last time, which did not move then.
-                break;
-            }
-            let again = find(&self.dir);
-            let still = found.files.len() == again.files.len()
-                && found.files.iter().zip(&again.files).all(|(a, b)| {
-                    a.path.as_os_str() == b.path.as_os_str()
-                        && a.stat.as_ref().ok() == b.stat.as_ref().ok()
-                });
-            found = again;
-            if still {
+        for _ in 0..LOOKS_MAX {
+            if !self.look(now) {
                 break;
             }
         }
-        self.assemble(&[], now)
+        let gathered = match self.gathered.take() {
+            Some(gathered) => gathered,
+            None => self.gather(&[]),
+        };
+        let set = self.set(&gathered, now);
+        self.gathered = Some(gathered);
+        set
     }
 
     /// The set as it was read, with `overlays`. Gives the overlaid files too, for [`Loader::adopt`].
-    pub fn with(&mut self, overlays: &[Overlay<'_>], now: Timestamp) -> (SourceSet, Vec<File>) {
+    pub fn with(&mut self, overlays: &[Overlay<'_>], now: Timestamp) -> (SourceSet, Ahead) {
         let mut files: Vec<File> = overlays
             .iter()
             .filter_map(|overlay| {
                 let role = role_of(&self.dir, overlay.path)?;
-                let content = Ok(overlay.text.as_bytes().to_vec());
-                Some(File {
-                    path: overlay.path.to_owned(),
-                    is_link: overlay.path.is_symlink(),
-                    kept: parse_file(overlay.path, role, None, content, None),
-                })
+                Some(File::to_be(overlay.path, role, overlay.text))
             })
             .collect();
         files.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
-        (self.assemble(&files, now), files)
+        let gathered = self.gather(&files);
+        let set = self.set(&gathered, now);
+        (set, Ahead { files, gathered })
     }
 
     /// Remembers files that were just written, as if they had been read: what happens to them later happens to files
-    /// that were good.
-    pub fn adopt(&mut self, files: Vec<File>) {
-        for file in files {
+    /// that were good. Nothing may have been read since they were made.
+    pub fn adopt(&mut self, ahead: Ahead) {
+        for file in ahead.files {
             match self.position(&file.path) {
                 Ok(at) => self.files[at] = file,
                 Err(at) => self.files.insert(at, file),
             }
         }
+        self.gathered = Some(ahead.gathered);
     }
 
     /// The documents of the set as it was read.
@@ -208,233 +192,105 @@ impl Loader {
             .binary_search_by(|file| file.path.as_os_str().cmp(path.as_os_str()))
     }
 
-    /// Makes what was found what is known, reading what may have changed. Whether anything did.
-    fn take(&mut self, found: &mut Listing, now: Timestamp) -> bool {
-        self.newest = found.newest;
-        self.problems = std::mem::take(&mut found.problems);
-        let (mut slots, mut is_new) = self.slots(&found.files);
-        let mut stale: Vec<&mut Slot<'_>> = slots
-            .iter_mut()
-            .filter(|slot| !slot.is_fresh(now))
-            .collect();
-        on_all_cores(&mut stale, |slot| slot.reread());
-        is_new |= stale.iter().any(|slot| slot.is_new);
-        self.files = slots.into_iter().filter_map(|slot| slot.file).collect();
+    /// Looks at everything, and reads what may have changed. Whether anything did: then it is looked at again.
+    fn look(&mut self, now: Timestamp) -> bool {
+        let mut listing = find(&self.dir, self.files.len());
+        self.newest = listing.newest;
+        self.problems = std::mem::take(&mut listing.problems);
+        let some_went = self.align(&listing.files);
+        let found = listing.files.iter_mut();
+        let mut slots: Vec<Slot<'_>> = found.zip(&mut self.files).map(Slot::of).collect();
+        let (mut others, mut rest): (Vec<_>, Vec<_>) = slots.iter_mut().partition(|slot| {
+            !slot.is_there() || (slot.found.is_looked_at() && !slot.is_fresh(now))
+        });
+        on_all_cores(&mut others, |slot| slot.reread());
+        let mut is_new = some_went || others.iter().any(|slot| slot.is_new);
+        if !is_new && let Some(keys) = &listing.keys {
+            on_all_cores(&mut rest, |slot| {
+                slot.found.look(keys);
+                if !slot.is_fresh(now) {
+                    slot.reread();
+                }
+            });
+            is_new = rest.iter().any(|slot| slot.is_new);
+        }
+        if is_new {
+            self.gathered = None;
+        }
         is_new
     }
 
-    /// What is known of each file that was found, and whether some are known that were not found. Both lists are
-    /// sorted, so this walks them side by side.
-    fn slots<'f>(&mut self, found: &'f [Found]) -> (Vec<Slot<'f>>, bool) {
+    /// Makes the files that are known those that were found, one for one. Whether some are known that were not found.
+    /// Both lists are sorted, so this walks them side by side; mostly they are the same, and nothing is moved.
+    fn align(&mut self, found: &[Found]) -> bool {
+        let is_same = |(file, found): (&File, &Found)| {
+            file.path.as_os_str() == found.path.as_os_str() && file.is_link == found.is_link
+        };
+        if self.files.len() == found.len() && self.files.iter().zip(found).all(is_same) {
+            return false;
+        }
         let mut known = std::mem::take(&mut self.files).into_iter().peekable();
         let mut some_went = false;
-        let mut slots = Vec::with_capacity(found.len());
+        self.files.reserve(found.len());
         for found in found {
             let path = found.path.as_os_str();
             while known.next_if(|file| file.path.as_os_str() < path).is_some() {
                 some_went = true;
             }
-            let mut file = known.next_if(|file| file.path.as_os_str() == path);
-            if let Some(file) = &mut file {
-                file.is_link = found.is_link;
-            }
-            slots.push(Slot {
-                found,
-                file,
-                is_new: false,
-            });
+            let file = known.next_if(|file| file.path.as_os_str() == path);
+            let mut file = file.unwrap_or_else(|| File::unread(&found.path));
+            file.is_link = found.is_link;
+            self.files.push(file);
         }
-        (slots, some_went || known.next().is_some())
+        some_went || known.next().is_some()
     }
 
-    fn assemble(&mut self, overlays: &[File], now: Timestamp) -> SourceSet {
+    fn gather(&self, overlays: &[File]) -> Gathered {
+        // By bytes: comparing paths part by part takes ten times as long.
+        let dir = self.dir.as_os_str().as_encoded_bytes();
         let mut hash = Sha256::new();
         let mut documents = Vec::with_capacity(self.files.len() + overlays.len());
-        let mut problems = self.problems.clone();
+        let mut problems = Vec::new();
         for file in overlaid(&self.files, overlays) {
-            let name = file.path.strip_prefix(&self.dir).unwrap_or(&file.path);
-            hash.update(name.as_os_str().as_encoded_bytes());
+            let path = file.path.as_os_str().as_encoded_bytes();
+            let name = path.strip_prefix(dir).unwrap_or(path);
+            hash.update(name.strip_prefix(b"/").unwrap_or(name));
             hash.update([0]);
             hash.update(file.kept.hash);
             problems.extend_from_slice(&file.kept.problems);
             documents.extend(file.kept.used().cloned());
         }
-        let references = self.read_references(&documents, &mut hash, now);
-        SourceSet {
-            documents,
+        let references = self.references();
+        let mut referred: Vec<PathBuf> = documents
+            .iter()
+            .filter(|document| document.has_references)
+            .flat_map(|document| document.file.references())
+            .filter_map(|reference| references.path(reference))
+            .collect();
+        referred.sort();
+        referred.dedup();
+        Gathered {
+            documents: documents.into(),
             problems,
+            hash,
+            referred,
+        }
+    }
+
+    fn set(&mut self, gathered: &Gathered, now: Timestamp) -> SourceSet {
+        let references = self.references();
+        let references = self.referred.read(&gathered.referred, references, now);
+        let hash = gathered.hash.clone().chain_update(references.hash);
+        SourceSet {
+            documents: Arc::clone(&gathered.documents),
+            problems: [&*self.problems, &*gathered.problems].concat(),
             hash: hex(&hash.finalize()).into(),
             references,
         }
     }
 
-    fn read_references(
-        &mut self,
-        documents: &[Arc<Document>],
-        hash: &mut Sha256,
-        now: Timestamp,
-    ) -> References {
-        let mut references = References {
-            dir: self.base.clone(),
-            credentials: self.credentials.clone(),
-            contents: HashMap::new(),
-        };
-        let mut paths: Vec<PathBuf> = documents
-            .iter()
-            .flat_map(|document| document.file.references())
-            .filter_map(|reference| references.path(reference))
-            .collect();
-        paths.sort();
-        paths.dedup();
-        self.references
-            .retain(|path, _| paths.binary_search(path).is_ok());
-        for path in paths {
-            let kept = self.reference(&path, now);
-            hash.update(path.as_os_str().as_encoded_bytes());
-            hash.update([1]);
-            hash.update(kept.hash);
-            references.contents.insert(path, kept.content.clone());
-        }
-        references
-    }
-
-    fn reference(&mut self, path: &Path, now: Timestamp) -> &KeptReference {
-        let stat = fs::metadata(path).ok().map(|meta| Stat::of(&meta));
-        let fresh = self.references.get(path).is_some_and(|kept| {
-            kept.stat.is_some()
-                && kept.stat == stat
-                && stat.is_some_and(|stat| stat.is_settled(now))
-        });
-        if !fresh {
-            let kept = match read_bounded(path, REFERENCE_BYTES_MAX) {
-                Ok((bytes, stat)) => KeptReference {
-                    stat: Some(stat),
-                    hash: digest(&bytes),
-                    content: Ok(Secret::new(bytes)),
-                },
-                Err(error) => KeptReference {
-                    stat: None,
-                    hash: digest(error.to_string().as_bytes()),
-                    content: Err(error.to_string().into()),
-                },
-            };
-            self.references.insert(path.to_owned(), kept);
-        }
-        &self.references[path]
-    }
-
-    /// What to watch.
-    pub fn watched(&self) -> Watched {
-        let roots = self.roots();
-        let links = self.files.iter().filter(|file| file.is_link);
-        let referenced = self.references.keys().chain(links.map(|file| &file.path));
-        let mut entries = Vec::new();
-        for path in roots.iter().chain(referenced) {
-            follow(path, &mut entries);
-        }
-        let above = entries
-            .iter()
-            .filter_map(|entry| entry.parent())
-            .map(Path::to_owned);
-        let mut directories: Vec<PathBuf> = above.chain(roots.iter().cloned()).collect();
-        directories.sort();
-        directories.dedup();
-        directories.retain(|directory| directory.is_dir());
-        // Events name files by the directory that is watched, which may be a link's target.
-        let real = roots.iter().filter_map(|root| root.canonicalize().ok());
-        let roots = real.chain(roots.iter().cloned()).collect();
-        Watched {
-            directories,
-            roots,
-            entries: entries.into_iter().collect(),
-        }
-    }
-}
-
-/// Where changes may change the set, and which do.
-#[derive(Clone, Debug, Default)]
-pub struct Watched {
-    /// Directories to watch, sorted.
-    pub directories: Vec<PathBuf>,
-    /// Directories in which everything counts.
-    roots: HashSet<PathBuf>,
-    /// Elsewhere, the paths that count: a busy neighbour must not keep a change from settling.
-    entries: HashSet<PathBuf>,
-}
-
-impl Watched {
-    /// Whether a change of `path` may change the set.
-    pub fn concerns(&self, path: &Path) -> bool {
-        self.entries.contains(path)
-            || self.roots.contains(path)
-            || path
-                .parent()
-                .is_some_and(|parent| self.roots.contains(parent))
-    }
-}
-
-impl References {
-    /// Where a reference points; relative paths are relative to the config directory.
-    pub fn path(&self, reference: Reference<'_>) -> Option<PathBuf> {
-        match reference {
-            Reference::File(path) => Some(self.dir.join(path)),
-            Reference::Credential(name) => Some(self.credentials.as_ref()?.join(name)),
-        }
-    }
-
-    /// What is there, or why it cannot be read.
-    pub fn content(&self, reference: Reference<'_>) -> Result<&Secret, String> {
-        let Some(path) = self.path(reference) else {
-            return Err("$CREDENTIALS_DIRECTORY is not set".into());
-        };
-        match self.contents.get(&path) {
-            Some(Ok(content)) => Ok(content),
-            Some(Err(error)) => Err(format!("{}: {error}", path.display())),
-            None => Err(format!("{}: not read", path.display())),
-        }
-    }
-}
-
-impl Kept {
-    /// What counts: of a key file that is bad now, what it was when it was good.
-    fn used(&self) -> Option<&Arc<Document>> {
-        let bad = self.problems.iter().any(|p| p.severity == Severity::Key);
-        if bad {
-            self.last_good.as_ref()
-        } else {
-            self.document.as_ref()
-        }
-    }
-}
-
-impl Slot<'_> {
-    /// Whether the file's metadata proves that it is as it was read.
-    fn is_fresh(&self, now: Timestamp) -> bool {
-        let stat = self.found.stat.as_ref().ok();
-        self.file.as_ref().is_some_and(|file| {
-            file.kept.stat.as_ref() == stat && stat.is_some_and(|stat| stat.is_settled(now))
-        })
-    }
-
-    fn reread(&mut self) {
-        let path = &self.found.path;
-        let content = read_bounded(path, FILE_BYTES_MAX);
-        let stat = content.as_ref().ok().map(|(_, stat)| *stat);
-        let content = content.map(|(bytes, _)| bytes);
-        if let Some(File { kept, .. }) = &mut self.file {
-            let hash = content.as_ref().map(|bytes| digest(bytes));
-            if kept.document.is_some() && hash.is_ok_and(|hash| hash == kept.hash) {
-                kept.stat = stat;
-                return;
-            }
-        }
-        let last_good = self.file.take().and_then(|file| file.kept.last_good);
-        self.is_new = true;
-        self.file = Some(File {
-            path: path.clone(),
-            is_link: self.found.is_link,
-            kept: parse_file(path, self.found.role, stat, content, last_good),
-        });
+    fn references(&self) -> References {
+        References::none(&self.base, self.credentials.clone())
     }
 }
 
@@ -475,71 +331,7 @@ fn overlaid<'f>(files: &'f [File], overlays: &'f [File]) -> Vec<&'f File> {
     all
 }
 
-fn parse_file(
-    path: &Path,
-    role: Role,
-    stat: Option<Stat>,
-    content: io::Result<Vec<u8>>,
-    last_good: Option<Arc<Document>>,
-) -> Kept {
-    let severity = match role {
-        Role::Root | Role::Part => Severity::Error,
-        Role::Keys => Severity::Key,
-    };
-    let failed = |hash, problem| Kept {
-        stat,
-        hash,
-        document: None,
-        problems: Arc::from([problem]),
-        last_good: last_good.clone(),
-    };
-    let bytes = match content {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let hash = digest(error.to_string().as_bytes());
-            return failed(hash, unreadable(path, severity, &error));
-        }
-    };
-    let hash = digest(&bytes);
-    let Ok(text) = std::str::from_utf8(&bytes) else {
-        let problem = Problem::new(severity, "E001", Place::file(path), "not UTF-8");
-        return failed(hash, problem);
-    };
-    let (document, problems) = parse::document(path, role, text);
-    let document = Arc::new(document);
-    Kept {
-        stat,
-        hash,
-        last_good: if problems.is_empty() {
-            (role == Role::Keys).then(|| Arc::clone(&document))
-        } else {
-            last_good
-        },
-        document: Some(document),
-        problems: problems.into(),
-    }
-}
-
-/// Reads a file and the metadata that goes with what was read.
-fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<(Vec<u8>, Stat)> {
-    let file = fs::File::open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(bytes_max)).unwrap_or(0));
-    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(io::Error::other(format!("larger than {bytes_max} bytes")));
-    }
-    Ok((bytes, Stat::of(&meta)))
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut out, byte| {
         // Writing to a String cannot fail.
@@ -547,3 +339,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         out
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Which file holds a key, and whether it may be written.
 //!
-//! A key that we made is found by its file's name; any other by reading the files. Only files of the config
+//! A key that we made is found by its file's name; any other where the last load had it, else by reading the files. Only files of the config
 //! directory are ever written, after following every link: what is linked in from elsewhere (a git checkout, a
 //! mounted secret) is changed where it is kept.
 
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::change::Held;
 use super::{KEYS_DIR, KeyStore, Located, StoreError, degraded, disk, edit};
 use crate::keys::file;
 
@@ -63,10 +64,21 @@ impl Found {
 }
 
 impl KeyStore {
-    pub(super) fn locate(&self, repository: &str, id: Uuid) -> Result<Option<Found>, StoreError> {
+    pub(super) fn locate(
+        &self,
+        held: &Held<'_>,
+        repository: &str,
+        id: Uuid,
+    ) -> Result<Option<Found>, StoreError> {
         let keys = self.live.dir().join(KEYS_DIR);
         let own = keys.join(file_name(repository, id));
         if let Some(found) = self.look_in(&own, id)? {
+            return Ok(Some(found));
+        }
+        // Where the last load had it.
+        if let Some((document, _)) = held.writer.written_key(id)
+            && let Some(found) = self.look_in(&document.path, id)?
+        {
             return Ok(Some(found));
         }
         let named = |path: &PathBuf| is_named(path, id);

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::find::Found;
 use super::reseal::{self, Owner, Sealed};
 use super::step::{Step, reached};
-use super::{
-    Caller, Found, KEYS_DIR, KeyStore, Located, StoreError, degraded, disk, find, invalid,
-};
+use super::{Caller, KEYS_DIR, KeyStore, Located, StoreError, degraded, disk, find, invalid};
 use crate::config::snapshot::Snapshot;
 use crate::keys::file;
 use crate::keys::seal::{self, Aad, MasterRing};

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Doomed, KeyRef, NewKey, NewKind, Patch, RepositoryRef, StoreError};
+use super::delete::Doomed;
+use super::{KeyRef, NewKey, NewKind, Patch, RepositoryRef, StoreError};
 use crate::config::model;
 use crate::config::snapshot::{KeyEntry, Snapshot};
 use crate::config::words::FamilyWord;
@@ -126,10 +127,10 @@ pub(super) fn find_key<'a>(
         Some(wanted) => Some(find_repository(snapshot, wanted)?.id),
         None => None,
     };
-    entries(snapshot)
-        .filter(|entry| entry.key.id == which.id)
+    snapshot
+        .key(which.id)
         .filter(|entry| repository.is_none_or(|id| entry.repository.id == id))
-        .find(|entry| which.family.is_none_or(|family| entry.key.family == family))
+        .filter(|entry| which.family.is_none_or(|family| entry.key.family == family))
         .ok_or(StoreError::KeyNotFound)
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::tests_support::{CANARIES, Fixture, REPOSITORIES, REPOSITORY, caller, now};
 use super::*;
+use crate::config::live::Trigger;
 use crate::keys::{Access, AiType, Material, file, hash};
 
 const PROD: RepositoryRef<'static> = RepositoryRef::Name("prod");
