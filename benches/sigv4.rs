@@ -8,10 +8,11 @@ use aqueduct::keys::signing::SigningCache;
 use aqueduct::keys::{Access, Family, Key, Material};
 use aqueduct::policy::route::{Addressing, S3Account, S3Quirks};
 use aqueduct::secret::Secret;
+use aqueduct::storage::head::UpstreamHead;
 use aqueduct::storage::s3::Arrival;
 use aqueduct::storage::s3::auth::{PayloadHash, authenticate, sign};
 use aqueduct::storage::s3::route;
-use aqueduct::storage::s3::upstream::UpstreamHead;
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;

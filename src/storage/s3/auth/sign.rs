@@ -13,8 +13,9 @@ use crate::keys::signing::{Scope, SigningKey};
 use crate::message::date::BasicDate;
 use crate::message::text;
 use crate::policy::route::S3Account;
+use crate::storage::head::UpstreamHead;
 use crate::storage::s3::names;
-use crate::storage::s3::upstream::{NO_PAYLOAD, UpstreamHead};
+use crate::storage::s3::upstream::NO_PAYLOAD;
 
 /// [`NO_PAYLOAD`] as it is written.
 const HEX_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::keys::tests_support;
 use crate::policy::route::{Addressing, S3Account};
+use crate::storage::head::UpstreamHead;
 use crate::storage::s3::tests_support::{Owned, account, owned};
-use crate::storage::s3::upstream::UpstreamHead;
 
 // The worked examples of the manual, "Authenticating Requests (AWS Signature Version 4)".
 const EXAMPLE_ID: &str = "AKIAIOSFODNN7EXAMPLE";
