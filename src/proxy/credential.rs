@@ -239,8 +239,8 @@ impl Entry {
 impl Held {
     fn new(token: Token, now: Timestamp) -> Self {
         let life = token.expires_at.duration_since(now);
-        // The shorter of a fifth of its life and the usual time; a token that was old when it came is used for most of
-        // what is left.
+        // At four fifths of its life, and no later than the usual time before its end; one that lives for too short a
+        // time, or was old when it came, at half of what is left.
         let early = if life > EARLY * 2 {
             EARLY.max(life / 5)
         } else {

@@ -51,7 +51,22 @@ struct Owner<'a> {
     ca_file: Option<Box<str>>,
 }
 
-impl Owner<'_> {
+impl<'a> Owner<'a> {
+    fn new(
+        document: &'a Document,
+        name: &'a Spanned<String>,
+        given_id: Option<&Spanned<Uuid>>,
+    ) -> Self {
+        Self {
+            document,
+            name: name.get_ref(),
+            id: id(given_id, name.get_ref()),
+            reach: Reach::Public,
+            allow_http: false,
+            ca_file: None,
+        }
+    }
+
     fn fetched(&self, source: Source) -> Credential {
         Credential::Fetched(Arc::new(Fetched {
             owner: self.id,
@@ -95,12 +110,10 @@ impl Cx<'_> {
     pub(super) fn s3_credential(&mut self, at: At<'_, Arc<model::S3>>) -> Option<Credential> {
         let written = at.written;
         let owner = Owner {
-            document: at.document,
-            name: written.name.get_ref(),
-            id: id(written.id.as_ref(), written.name.get_ref()),
             reach: reach(written.allow_private == Some(true)),
             allow_http: written.allow_http == Some(true),
             ca_file: self.ca_file(written.ca_file.as_ref()),
+            ..Owner::new(at.document, &written.name, written.id.as_ref())
         };
         let keys = match &written.access_key_id {
             Some(key) => {
@@ -173,12 +186,10 @@ impl Cx<'_> {
     ) -> Option<(Credential, Option<Box<str>>)> {
         let written = at.written;
         let owner = Owner {
-            document: at.document,
-            name: written.name.get_ref(),
-            id: id(written.id.as_ref(), written.name.get_ref()),
             reach: reach(written.allow_private == Some(true)),
             allow_http: written.allow_http == Some(true),
             ca_file: self.ca_file(written.ca_file.as_ref()),
+            ..Owner::new(at.document, &written.name, written.id.as_ref())
         };
         if let Some(field) = &written.credentials {
             let json = self.field(&owner, "credentials", field)?;
@@ -204,12 +215,10 @@ impl Cx<'_> {
     pub(super) fn azure_credential(&mut self, at: At<'_, Arc<model::Azure>>) -> Option<Credential> {
         let written = at.written;
         let owner = Owner {
-            document: at.document,
-            name: written.name.get_ref(),
-            id: id(written.id.as_ref(), written.name.get_ref()),
             reach: reach(written.allow_private == Some(true)),
             allow_http: written.allow_http == Some(true),
             ca_file: self.ca_file(written.ca_file.as_ref()),
+            ..Owner::new(at.document, &written.name, written.id.as_ref())
         };
         if let Some(field) = &written.account_key {
             let key = self.field(&owner, "account_key", field)?;
