@@ -26,6 +26,7 @@ pub mod ids;
 pub mod intake;
 pub mod late;
 pub mod pool;
+pub mod probe;
 mod race;
 pub mod record;
 pub mod relay;

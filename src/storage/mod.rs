@@ -4,5 +4,6 @@ pub mod azure;
 mod canonical;
 pub mod gcs;
 pub mod head;
+pub mod probe;
 pub mod s3;
 pub mod sigv4;
