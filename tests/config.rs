@@ -169,27 +169,7 @@ client_id = "c"
 #[test]
 fn resources_of_every_kind_are_compiled_and_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-    let state = dir.path().join("state");
-    write(
-        "aqueduct.toml",
-        &format!(
-            "version = 1\n[process]\nstate_dir = {:?}\n[listen]\ns3 = [\"127.0.0.1:0\"]\n",
-            state.display()
-        ),
-    );
-    fs::create_dir(dir.path().join("conf.d")).unwrap();
-    write("conf.d/a.toml", RESOURCES);
-    write("token", "one\n");
-    write("key", "a2V5\n");
-    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    let account = serde_json::json!({
-        "type": "service_account",
-        "project_id": "of-account",
-        "private_key": pair.serialize_pem(),
-        "client_email": "a@p.iam.gserviceaccount.com",
-    });
-    write("account.json", &account.to_string());
+    write_resources(dir.path());
     let now = || Timestamp::UNIX_EPOCH;
     let metrics = Arc::new(Metrics::new());
     let live = Live::start(dir.path(), Options::default(), metrics, now).unwrap();
@@ -234,13 +214,37 @@ fn resources_of_every_kind_are_compiled_and_kept() {
     );
 
     // Only what its new content belongs to is made anew.
-    write("token", "two\n");
+    fs::write(dir.path().join("token"), "two\n").unwrap();
     live.reload(Trigger::Poll);
     for resource in &before.resources {
         let changed = ["web", "keys", "emulator"].contains(&&*resource.name);
         let same = Arc::ptr_eq(resource, &of(&resource.name));
         assert_eq!(same, !changed, "{}", resource.name);
     }
+}
+
+fn write_resources(dir: &Path) {
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    let state = dir.join("state");
+    write(
+        "aqueduct.toml",
+        &format!(
+            "version = 1\n[process]\nstate_dir = {:?}\n[listen]\ns3 = [\"127.0.0.1:0\"]\n",
+            state.display()
+        ),
+    );
+    fs::create_dir(dir.join("conf.d")).unwrap();
+    write("conf.d/a.toml", RESOURCES);
+    write("token", "one\n");
+    write("key", "a2V5\n");
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let account = serde_json::json!({
+        "type": "service_account",
+        "project_id": "of-account",
+        "private_key": pair.serialize_pem(),
+        "client_email": "a@p.iam.gserviceaccount.com",
+    });
+    write("account.json", &account.to_string());
 }
 
 #[test]

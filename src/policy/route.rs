@@ -4,6 +4,7 @@
 //! the resource that it was admitted to, whatever is reloaded meanwhile.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,6 +141,18 @@ pub enum Reach {
     ///
     /// [`credential::Source`]: crate::policy::credential::Source
     Metadata,
+}
+
+/// Whether this is where clouds tell a machine its own credentials. Whoever could make us ask there as for an object
+/// would be shown them.
+pub fn is_metadata(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => {
+            let [first, second, ..] = v6.segments();
+            v6.is_unicast_link_local() || (first == 0xfd00 && second == 0x0ec2)
+        }
+    }
 }
 
 /// Time limits towards one resource.

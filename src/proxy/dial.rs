@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
 
 use crate::error::{Error, Fault, Kind, Result};
-use crate::policy::route::{Reach, Resource};
+use crate::policy::route::{Reach, Resource, is_metadata};
 use crate::proxy::pool::Idle;
 use crate::proxy::race;
 use crate::proxy::upstream::Upstream;
@@ -298,18 +298,6 @@ fn may_reach(reach: Reach, ip: IpAddr) -> bool {
         Reach::Public => is_public(ip),
         Reach::Private => !is_metadata(ip),
         Reach::Metadata => is_metadata(ip) || ip.to_canonical().is_loopback(),
-    }
-}
-
-/// Whether this is where clouds tell a machine its own credentials. Whoever could make us ask there as for an object
-/// would be shown them.
-fn is_metadata(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => {
-            let [first, second, ..] = v6.segments();
-            v6.is_unicast_link_local() || (first == 0xfd00 && second == 0x0ec2)
-        }
     }
 }
 

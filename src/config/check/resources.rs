@@ -11,6 +11,7 @@ use crate::config::address::Url;
 use crate::config::model::{Ai, Breaker, Model, Retries};
 use crate::config::parse::Document;
 use crate::config::words::AiTypeWord;
+use crate::policy::route::is_metadata;
 
 /// Counts of a breaker or a retry budget: more would be no limit.
 const COUNT_MAX: u32 = 1_000_000;
@@ -212,7 +213,14 @@ fn endpoint(
         )
         .hint = Some("use https:, or set allow_http = true for this resource".into());
     }
-    if url.is_private() && !allowed.private {
+    if url.host.parse().is_ok_and(is_metadata) {
+        let message = format!(
+            "`{}` is where machines are told their own credentials",
+            url.host
+        );
+        cx.error(document, "E025", endpoint.span(), message).hint =
+            Some("for those, set machine_identity = true".into());
+    } else if url.is_private() && !allowed.private {
         let message = format!("`{}` is not a public address", url.host);
         cx.error(document, "E025", endpoint.span(), message).hint =
             Some("set allow_private = true for this resource if that is meant".into());
