@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::{Error, Fault, Kind, Result};
-use crate::policy::route::Resource;
+use crate::policy::route::{Reach, Resource, is_metadata};
 use crate::proxy::pool::Idle;
 use crate::proxy::race;
 use crate::proxy::resolve::{Lookup, Names, System};
@@ -250,7 +250,7 @@ impl Dialer {
         };
         let allowed: Vec<SocketAddr> = found
             .iter()
-            .filter(|ip| origin.allow_private || is_public(**ip))
+            .filter(|ip| may_reach(origin.reach, **ip))
             .map(|ip| SocketAddr::new(*ip, origin.port))
             .collect();
         let allowed = race::by_turns(&allowed, ADDRESSES_MAX);
@@ -258,7 +258,7 @@ impl Dialer {
             let why = if found.is_empty() {
                 "no address"
             } else {
-                "not a public address, and no allow_private"
+                "no address that may be connected to (see allow_private)"
             };
             return Err(unresolved(why));
         }
@@ -343,6 +343,14 @@ fn fault(error: &pingora::ErrorType) -> Fault {
             | E::HandshakeError
     );
     if tls { Fault::Tls } else { Fault::Connect }
+}
+
+fn may_reach(reach: Reach, ip: IpAddr) -> bool {
+    match reach {
+        Reach::Public => is_public(ip),
+        Reach::Private => !is_metadata(ip),
+        Reach::Metadata => is_metadata(ip) || ip.to_canonical().is_loopback(),
+    }
 }
 
 /// Whether an address may be connected to without `allow_private`: globally reachable unicast.

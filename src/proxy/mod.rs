@@ -2,9 +2,9 @@
 //!
 //! A connection arrives at [`service`], which hands each request, as a [`client`], to the front that its listener
 //! speaks: [`storage`], [`ai`] or [`admin`]. A front asks the pipeline for a plan and runs it with [`exchange`] (one
-//! upstream request, with its retries), [`upload`] (client to upstream) and [`relay`] (upstream to client). Both sides
-//! of HTTP/1.1 are our own, over [`http1`]; connections, TLS and HTTP/2 are Pingora's. [`engine`] is what they share for
-//! the life of the process.
+//! upstream request, with its retries), [`upload`] (client to upstream) and [`relay`] (upstream to client);
+//! [`credential`] has what each attempt is signed with. Both sides of HTTP/1.1 are our own, over [`http1`]; connections,
+//! TLS and HTTP/2 are Pingora's. [`engine`] is what they share for the life of the process.
 //!
 //! Why not `ProxyHttp`: see `service`.
 
@@ -16,6 +16,7 @@ pub mod client;
 pub mod clock;
 pub mod copy;
 pub mod cors;
+pub mod credential;
 pub mod dial;
 pub mod drain;
 pub mod engine;
@@ -29,6 +30,7 @@ pub mod ids;
 pub mod intake;
 pub mod late;
 pub mod pool;
+pub mod probe;
 mod race;
 pub mod record;
 pub mod relay;

@@ -22,6 +22,8 @@ mod cli;
 mod clock;
 #[cfg(test)]
 mod copy;
+#[cfg(test)]
+mod credentials;
 #[cfg(feature = "demo")]
 #[cfg(test)]
 mod demo;

@@ -85,7 +85,7 @@ fn resource(name: &str) -> Arc<Resource> {
             port: 80,
             authority: HeaderValue::from_static("h"),
             base_path: "".into(),
-            allow_private: false,
+            reach: Reach::Public,
             ca_file: None,
         },
         timeouts: Timeouts {
@@ -129,6 +129,27 @@ async fn pass(dialer: &Dialer, time: Duration) {
         advance(ROUND).await;
         dialer.refresh().await;
     }
+}
+
+#[test]
+fn metadata_is_reached_by_its_own_allowance_alone() {
+    for (text, private, metadata) in [
+        ("169.254.169.254", false, true),
+        ("169.254.170.2", false, true),
+        ("::ffff:169.254.169.254", false, true),
+        ("fd00:ec2::254", false, true),
+        ("fe80::1", false, true),
+        ("127.0.0.1", true, true),
+        ("10.0.0.1", true, false),
+        ("fd00::1", true, false),
+        ("8.8.8.8", true, false),
+    ] {
+        let ip = text.parse().unwrap();
+        assert_eq!(may_reach(Reach::Private, ip), private, "{text}");
+        assert_eq!(may_reach(Reach::Metadata, ip), metadata, "{text}");
+    }
+    let link_local = "169.254.169.254".parse().unwrap();
+    assert!(!may_reach(Reach::Public, link_local));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,12 +15,13 @@ use smallvec::smallvec;
 
 use super::names;
 use super::route::S3Request;
-use super::upstream::{NO_PAYLOAD, UpstreamHead, UpstreamRequest};
+use super::upstream::{NO_PAYLOAD, UpstreamRequest};
 use super::wire::{self, Part};
 use crate::error::{Error, Kind, Result};
 use crate::message::date;
 use crate::message::escape::{self, Slash};
 use crate::policy::route::{CreatedBuckets, Resource};
+use crate::storage::head::UpstreamHead;
 
 /// Most buckets of one page, as S3 has it.
 const BUCKETS_MAX: usize = 10_000;

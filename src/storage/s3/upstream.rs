@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
@@ -17,6 +17,7 @@ use super::wire;
 use crate::error::{Error, Kind, Result};
 use crate::message::escape::{self, Slash};
 use crate::policy::route::{Addressing, Bucket, S3Account};
+use crate::storage::head::UpstreamHead;
 
 const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
 const CONTENT_MD5: &str = "content-md5";
@@ -26,15 +27,6 @@ pub(super) const NO_PAYLOAD: PayloadHash = PayloadHash::Sha256([
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ]);
-
-/// A request head for the provider, ready to be signed and sent.
-#[derive(Clone, Debug)]
-pub struct UpstreamHead {
-    pub method: Method,
-    /// Path and query as they go on the wire.
-    pub target: String,
-    pub headers: SmallVec<[(HeaderName, HeaderValue); 8]>,
-}
 
 /// A request for the provider: the head, its payload's hash, and the whole body where it is a document.
 #[derive(Debug)]
@@ -152,11 +144,11 @@ pub fn copies_natively(source: &Bucket, target: &Bucket) -> bool {
     let (here, there) = (&source.resource.origin, &target.resource.origin);
     (here.tls, &here.host, here.port, &here.base_path)
         == (there.tls, &there.host, there.port, &there.base_path)
-        && from.access_key_id == to.access_key_id
+        && from.credential.acts_as(&to.credential)
         && from.region == to.region
 }
 
-pub(super) fn host(bucket: &Bucket) -> Result<HeaderValue> {
+pub(in crate::storage) fn host(bucket: &Bucket) -> Result<HeaderValue> {
     let authority = &bucket.resource.origin.authority;
     match account(bucket)?.addressing {
         Addressing::Path => Ok(authority.clone()),
@@ -205,7 +197,11 @@ pub(super) fn target(op: &WholeOp, bucket: &Bucket, account: &S3Account) -> Resu
 }
 
 /// The path of a bucket, or of an object in it.
-pub(super) fn path(bucket: &Bucket, account: &S3Account, key: Option<&str>) -> Result<Vec<u8>> {
+pub(in crate::storage) fn path(
+    bucket: &Bucket,
+    account: &S3Account,
+    key: Option<&str>,
+) -> Result<Vec<u8>> {
     let length = key.map_or(0, str::len);
     let mut out = Vec::with_capacity(64 + length + bucket.prefix.len());
     out.extend_from_slice(bucket.resource.origin.base_path.as_bytes());

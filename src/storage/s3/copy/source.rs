@@ -7,10 +7,11 @@ use smallvec::SmallVec;
 use super::{Range, SOURCE_BYTES_MAX, SOURCE_RANGE, Transfer, is_attribute, md5_of};
 use crate::error::{Error, Kind, Result};
 use crate::message::escape::{self, Slash};
+use crate::storage::head::UpstreamHead;
 use crate::storage::s3::body::Algorithm;
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::names;
-use crate::storage::s3::upstream::{self, UpstreamHead, UpstreamRequest};
+use crate::storage::s3::upstream::{self, UpstreamRequest};
 use crate::storage::s3::wire::{self, Part};
 
 /// Longest list of tags that is read: ten tags of 128 and 256 characters are under 16 KiB, each byte of four encoded.

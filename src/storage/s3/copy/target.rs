@@ -11,10 +11,11 @@ use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::message::date;
 use crate::message::reply::Reply;
+use crate::storage::head::UpstreamHead;
 use crate::storage::s3::body::{self, Algorithm, Digests, UploadForm, UploadPipe};
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route::Op;
-use crate::storage::s3::upstream::{self, UpstreamHead, UpstreamRequest};
+use crate::storage::s3::upstream::{self, UpstreamRequest};
 use crate::storage::s3::wire;
 
 static COPY_SOURCE_VERSION_ID: HeaderName = HeaderName::from_static("x-amz-copy-source-version-id");
