@@ -63,6 +63,13 @@ struct Peers {
     list: Vec<Peer>,
 }
 
+/// What is to be known of a resource before it can be connected to.
+struct LookedUp {
+    asked_at: Instant,
+    addresses: Vec<SocketAddr>,
+    roots: Option<Arc<CaType>>,
+}
+
 /// One address, and its connections that wait for work.
 struct Peer {
     target: HttpPeer,
@@ -180,12 +187,19 @@ impl Dialer {
 
     async fn refresh_one(&self, peers: &Peers) {
         let resource = &peers.resource;
-        let was_stale = peers.is_stale.load(Ordering::Relaxed);
-        match self.resolve(resource).await {
-            Ok(_) if was_stale => {
-                tracing::info!(resource = %resource.name, "name resolved again");
+        let looked = self.look_up(resource).await;
+        let known = self.peers.get(&resource.id).map(|known| Arc::clone(&known));
+        if !known.is_some_and(|known| Arc::ptr_eq(&known.resource, resource)) {
+            // It left the config meanwhile.
+            return;
+        }
+        match looked {
+            Ok(looked) => {
+                self.keep(resource, looked);
+                if peers.is_stale.load(Ordering::Relaxed) {
+                    tracing::info!(resource = %resource.name, "name resolved again");
+                }
             }
-            Ok(_) => {}
             Err(error) => {
                 if !peers.is_stale.swap(true, Ordering::Relaxed) {
                     tracing::warn!(resource = %resource.name, %error, "name not resolved, using the last address");
@@ -203,13 +217,25 @@ impl Dialer {
         if let Some(peers) = known {
             return Ok(Arc::clone(&peers));
         }
-        self.resolve(resource).await
+        let looked = self.look_up(resource).await?;
+        Ok(self.keep(resource, looked))
     }
 
-    async fn resolve(&self, resource: &Arc<Resource>) -> Result<Arc<Peers>> {
-        let asked_at = Instant::now();
-        let addresses = self.addresses(resource).await?;
-        let roots = roots(resource).await?;
+    async fn look_up(&self, resource: &Resource) -> Result<LookedUp> {
+        Ok(LookedUp {
+            asked_at: Instant::now(),
+            addresses: self.addresses(resource).await?,
+            roots: roots(resource).await?,
+        })
+    }
+
+    /// Puts an answer in the place of the last one, whose connections it takes over.
+    fn keep(&self, resource: &Arc<Resource>, looked: LookedUp) -> Arc<Peers> {
+        let LookedUp {
+            asked_at,
+            addresses,
+            roots,
+        } = looked;
         let build = |before: Option<&Peers>| {
             let list = addresses.into_iter().map(|address| Peer {
                 target: peer(resource, address, roots.as_ref()),
@@ -224,17 +250,17 @@ impl Dialer {
             })
         };
         match self.peers.entry(resource.id) {
-            Entry::Vacant(vacant) => Ok(Arc::clone(&vacant.insert(build(None)))),
+            Entry::Vacant(vacant) => Arc::clone(&vacant.insert(build(None))),
             Entry::Occupied(mut occupied) => {
                 let known = occupied.get();
                 let is_same = Arc::ptr_eq(&known.resource, resource);
                 // Who waited for the same lookup was first: one pool for all.
                 if is_same && known.resolved_at >= asked_at {
-                    return Ok(Arc::clone(known));
+                    return Arc::clone(known);
                 }
                 let peers = build(is_same.then_some(known));
                 occupied.insert(Arc::clone(&peers));
-                Ok(peers)
+                peers
             }
         }
     }

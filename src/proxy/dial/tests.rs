@@ -310,6 +310,16 @@ async fn a_resource_that_left_the_config_is_not_looked_up_again() {
     pass(&dialer, DNS_FRESH).await;
     assert_eq!(resolver.asked(), asked + 1);
     assert_eq!(dialer.peers.len(), 1);
+    // One that leaves while it is looked up does not come back.
+    let word = Arc::new(Notify::new());
+    resolver.says("b", Manner::Hangs(Arc::clone(&word)));
+    advance(DNS_FRESH).await;
+    let mut refresh = Box::pin(dialer.refresh());
+    assert!(poll!(&mut refresh).is_pending());
+    dialer.retain(&[]);
+    word.notify_one();
+    refresh.await;
+    assert!(dialer.peers.is_empty());
 }
 
 /// What is logged on this thread.
