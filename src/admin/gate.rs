@@ -184,7 +184,7 @@ impl Throttle {
         let now = now.as_second();
         if self.0.len() >= ADDRESSES_MAX {
             self.0
-                .retain(|_, window| now - window.started < WINDOW_SECONDS);
+                .retain(|_, window| (0..WINDOW_SECONDS).contains(&(now - window.started)));
             if self.0.len() >= ADDRESSES_MAX {
                 return Err(Failure::throttled(WINDOW_SECONDS));
             }

@@ -17,11 +17,9 @@ use pingora::server::ShutdownWatch;
 use rustls::ServerConfig;
 
 use crate::error::{Error, Result};
-use crate::protocol::Front;
 use crate::proxy::certs::Certs;
-use crate::proxy::gate::{Place, Visitor};
-use crate::proxy::service::Listener;
-use crate::telemetry::labels::{ConnectionRejection, Proto};
+use crate::proxy::service::{self, Listener};
+use crate::telemetry::labels::ConnectionRejection;
 
 /// A listener whose connections begin with a handshake.
 pub struct TlsListener {
@@ -49,7 +47,7 @@ impl TlsListener {
         let engine = &self.listener.engine;
         let limits = engine.live.load().limits;
         // Given back with the end of the handshake: a connection takes its own.
-        let shaken = match self.enter(&stream) {
+        let shaken = match self.listener.enter(service::peer(&stream), limits) {
             Ok(_place) => {
                 let shaking = self.shake(stream);
                 tokio::time::timeout(limits.header_deadline, shaking)
@@ -63,7 +61,11 @@ impl TlsListener {
             Err(full) => Err(full),
         };
         shaken
-            .inspect_err(|reason| engine.metrics.connection_rejected(self.proto(), *reason))
+            .inspect_err(|reason| {
+                engine
+                    .metrics
+                    .connection_rejected(self.listener.proto(), *reason)
+            })
             .ok()
     }
 
@@ -72,25 +74,6 @@ impl TlsListener {
         let stream = stream.map_err(|_| io::Error::other("not a stream of the system's"))?;
         let shaken = self.acceptor.tls_handshake(*stream).await;
         Ok(Box::new(shaken.map_err(io::Error::other)?))
-    }
-
-    fn enter(&self, stream: &Stream) -> Result<Place, ConnectionRejection> {
-        let engine = &self.listener.engine;
-        let limits = engine.live.load().limits;
-        let visitor = if let [Front::Admin] = self.listener.fronts.as_slice() {
-            Visitor::Admin
-        } else {
-            let digest = stream.get_socket_digest();
-            let peer = digest.and_then(|digest| digest.peer_addr()?.as_inet().copied());
-            Visitor::Client(peer.map(|peer| peer.ip()))
-        };
-        let (most, each) = (limits.max_connections, limits.max_connections_per_ip);
-        engine.gate.enter(visitor, most, each)
-    }
-
-    fn proto(&self) -> Proto {
-        let first = self.listener.fronts.first();
-        first.map_or(Proto::S3, |front| Proto::from(*front))
     }
 }
 

@@ -31,7 +31,7 @@ use crate::proxy::client::h1::{Arrival, H1};
 use crate::proxy::client::h2::H2;
 use crate::proxy::client::{Client, Head, Peer};
 use crate::proxy::engine::{Arrived, Engine, Running};
-use crate::proxy::gate::Visitor;
+use crate::proxy::gate::{Place, Visitor};
 use crate::proxy::{admin, ai, ambiguity, clock, ids, respond, storage};
 use crate::telemetry::labels::{AdminRoute, ConnectionRejection, Op, Proto};
 use crate::telemetry::meters::RequestSample;
@@ -65,16 +65,7 @@ impl ServerApp for Listener {
     ) -> Option<Stream> {
         let limits = self.engine.live.current().limits;
         let peer = peer(&stream);
-        let visitor = match self.fronts.as_slice() {
-            [Front::Admin] => Visitor::Admin,
-            _ => Visitor::Client(peer.address.map(|address| address.ip())),
-        };
-        let entered = self.engine.gate.enter(
-            visitor,
-            limits.max_connections,
-            limits.max_connections_per_ip,
-        );
-        let _place = match entered {
+        let _place = match self.enter(peer, limits) {
             Ok(place) => place,
             Err(full) => {
                 self.engine.metrics.connection_rejected(self.proto(), full);
@@ -144,6 +135,20 @@ impl HttpServerApp for Streams {
 }
 
 impl Listener {
+    /// Takes a place for a connection.
+    pub(super) fn enter(
+        &self,
+        peer: Peer,
+        limits: GlobalLimits,
+    ) -> Result<Place, ConnectionRejection> {
+        let visitor = match self.fronts.as_slice() {
+            [Front::Admin] => Visitor::Admin,
+            _ => Visitor::Client(peer.address.map(|address| address.ip())),
+        };
+        let (most, each) = (limits.max_connections, limits.max_connections_per_ip);
+        self.engine.gate.enter(visitor, most, each)
+    }
+
     /// Serves one connection until it is no longer kept.
     async fn serve_h1(
         self: &Arc<Self>,
@@ -239,7 +244,7 @@ impl Listener {
     }
 
     /// The `proto` label of what is counted for the connection itself.
-    fn proto(&self) -> Proto {
+    pub(super) fn proto(&self) -> Proto {
         self.fronts
             .first()
             .map_or(Proto::S3, |front| Proto::from(*front))
@@ -402,7 +407,7 @@ fn client_ip(head: &Head, peer: Peer, trusted: &[IpNet]) -> Option<IpAddr> {
     client.flatten().or(Some(peer))
 }
 
-fn peer(stream: &Stream) -> Peer {
+pub(super) fn peer(stream: &Stream) -> Peer {
     let address = stream.get_socket_digest();
     let address = address.and_then(|digest| digest.peer_addr()?.as_inet().copied());
     Peer {

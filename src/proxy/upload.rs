@@ -22,8 +22,9 @@ use crate::proxy::upstream::Upstream;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
-/// Time before a slow sender is measured against the minimum rate.
-const RATE_GRACE: Duration = Duration::from_secs(10);
+/// Time spent waiting for a sender after which what came in it is measured against the minimum rate, and counted anew:
+/// a fast beginning is no credit for a slow rest, and the time that an upstream takes is nobody's delay.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// Longest time in which a body arrives that is read whole: stops a byte now and then from holding a request
 /// for ever.
 const WHOLE_TIME_MAX: Duration = Duration::from_mins(1);
@@ -44,9 +45,11 @@ pub struct ClientBody {
     may_commit: Option<Box<dyn Fn() -> Result<()> + Send + Sync>>,
     /// The client waits for `100 Continue`.
     expects_continue: bool,
-    /// Bytes a second that the client must keep up after [`RATE_GRACE`]; 0 for no minimum.
+    /// Bytes that must come in a second of waiting, over a [`RATE_WINDOW`]; 0 for no minimum.
     min_rate: u64,
-    started: Option<Instant>,
+    /// How long was waited in this window, and what came in it.
+    waited: Duration,
+    came: u64,
     /// Bytes read from the client.
     pub bytes_in: u64,
     /// Largest body accepted, in bytes as received.
@@ -79,12 +82,30 @@ pub trait Source: Send {
     fn refused(&mut self, error: &Error);
 }
 
+/// What a sender sent, `None` at its end, and how long it was waited for.
+struct Read {
+    chunk: Option<Bytes>,
+    waited: Duration,
+}
+
+impl Read {
+    const END: Self = Self {
+        chunk: None,
+        waited: Duration::ZERO,
+    };
+}
+
 impl Sender<'_> {
-    async fn read(&mut self) -> Result<Option<Bytes>> {
-        match self {
-            Self::Client(client) => client.read_body().await,
-            Self::Upstream(source) => source.next().await,
-        }
+    async fn read(&mut self) -> Result<Read> {
+        let asked = Instant::now();
+        let chunk = match self {
+            Self::Client(client) => client.read_body().await?,
+            Self::Upstream(source) => source.next().await?,
+        };
+        Ok(Read {
+            chunk,
+            waited: asked.elapsed(),
+        })
     }
 
     /// The body that came was refused.
@@ -132,7 +153,8 @@ impl ClientBody {
             may_commit: None,
             expects_continue,
             min_rate,
-            started: None,
+            waited: Duration::ZERO,
+            came: 0,
             bytes_in: 0,
             bytes_max,
             primed: Chunks::new(),
@@ -162,8 +184,8 @@ impl ClientBody {
         self.say_continue(sender).await?;
         let mut out = Chunks::new();
         while !self.ended && out.iter().all(Bytes::is_empty) {
-            let chunk = sender.read().await?;
-            self.take(chunk, sender, &mut out)?;
+            let read = sender.read().await?;
+            self.take(read, sender, &mut out)?;
         }
         self.primed = out;
         Ok(())
@@ -183,8 +205,8 @@ impl ClientBody {
         self.say_continue(&mut sender).await?;
         let mut out = Chunks::new();
         while !self.ended {
-            let chunk = sender.read().await?;
-            self.advance(chunk, &mut out)?;
+            let read = sender.read().await?;
+            self.advance(read, &mut out)?;
         }
         Ok(())
     }
@@ -206,22 +228,17 @@ impl ClientBody {
 
     /// Passes one chunk through the step, and the end with it where that was the last: the server may answer as
     /// soon as it has the last byte, which must not look like an answer to half a request.
-    fn take(
-        &mut self,
-        chunk: Option<Bytes>,
-        sender: &mut Sender<'_>,
-        out: &mut Chunks,
-    ) -> Result<()> {
-        let mut taken = self.advance(chunk, out);
+    fn take(&mut self, read: Read, sender: &mut Sender<'_>, out: &mut Chunks) -> Result<()> {
+        let mut taken = self.advance(read, out);
         if taken.is_ok() && !self.ended && sender.is_done() {
-            taken = self.advance(None, out);
+            taken = self.advance(Read::END, out);
         }
         taken.inspect_err(|error| sender.refused(error))
     }
 
     /// Passes one chunk of the client, or its end, through the step.
-    fn advance(&mut self, chunk: Option<Bytes>, out: &mut Chunks) -> Result<()> {
-        let Some(chunk) = chunk else {
+    fn advance(&mut self, read: Read, out: &mut Chunks) -> Result<()> {
+        let Some(chunk) = read.chunk else {
             self.ended = true;
             if let Some(may_commit) = &self.may_commit {
                 may_commit()?;
@@ -238,7 +255,7 @@ impl ClientBody {
                 "Your proposed upload exceeds the maximum allowed size.",
             ));
         }
-        self.check_rate()?;
+        self.check_rate(read.waited, chunk.len())?;
         if let Some(step) = &mut self.step {
             step.push(chunk, out)
         } else {
@@ -247,14 +264,20 @@ impl ClientBody {
         }
     }
 
-    fn check_rate(&mut self) -> Result<()> {
+    fn check_rate(&mut self, waited: Duration, bytes: usize) -> Result<()> {
         if self.min_rate == 0 {
             return Ok(());
         }
-        let elapsed = self.started.get_or_insert_with(Instant::now).elapsed();
-        if elapsed > RATE_GRACE && self.bytes_in < self.min_rate.saturating_mul(elapsed.as_secs()) {
+        self.waited += waited;
+        self.came += bytes as u64;
+        if self.waited < RATE_WINDOW {
+            return Ok(());
+        }
+        if self.came < self.min_rate.saturating_mul(self.waited.as_secs()) {
             return Err(Error::new(Kind::RequestTimeout, TOO_SLOW));
         }
+        self.waited = Duration::ZERO;
+        self.came = 0;
         Ok(())
     }
 }
@@ -311,7 +334,7 @@ pub async fn pump(
             turn_ends = body.bytes_in + turn_bytes;
             tokio::task::yield_now().await;
         }
-        let chunk = tokio::select! {
+        let read = tokio::select! {
             biased;
             answered = upstream.read_head() => {
                 answered.map_err(|error| Failure::Upstream(broken(&error)))?;
@@ -324,11 +347,10 @@ pub async fn pump(
                 }
                 continue;
             }
-            chunk = sender.read() => chunk.map_err(Failure::Client)?,
+            read = sender.read() => read.map_err(Failure::Client)?,
         };
         // A failed check drops what it handed on: the upstream must see a broken message, not a whole one.
-        body.take(chunk, sender, &mut out)
-            .map_err(Failure::Client)?;
+        body.take(read, sender, &mut out).map_err(Failure::Client)?;
         send_released(upstream, body, &mut out).await?;
     }
     Ok(Sent::Whole)
