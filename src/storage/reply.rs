@@ -1,0 +1,175 @@
+//! What an upstream answered, whatever it speaks.
+//!
+//! Keys are the client's: a codec takes the bucket's prefix off what it read. Objects' bytes are not here; they are
+//! streamed past it.
+
+use jiff::Timestamp;
+
+use super::condition::Span;
+use super::object::{ETag, ObjectMeta, StorageClass, StoredChecksum, Tags, VersionId};
+use crate::error::Error;
+
+/// The answer to an [`Operation`](super::op::Operation).
+#[derive(Debug)]
+pub enum Reply {
+    /// Nothing to say but that it was done.
+    Done,
+    /// To a read under conditions: the client has it already. What is known of the object.
+    NotModified(Box<NotModified>),
+    Buckets(BucketPage),
+    Bucket(BucketInfo),
+    Objects(ObjectPage),
+    /// To a read: what is known, and which of its bytes follow, if some do.
+    Object(Box<ObjectHead>),
+    /// To an upload of an object or of a piece.
+    Stored(Box<Stored>),
+    /// To a copy to an object or to a piece.
+    Copied(Box<Copied>),
+    Deleted(Deleted),
+    DeletedMany(Vec<DeletedEntry>),
+    Tags(Tags),
+    /// The upstream's id of an upload.
+    Upload(Box<str>),
+    Pieces(PiecePage),
+    Uploads(UploadPage),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotModified {
+    pub etag: Option<ETag>,
+    pub last_modified: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketPage {
+    pub buckets: Vec<ListedBucket>,
+    pub next: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedBucket {
+    /// At the upstream.
+    pub name: Box<str>,
+    pub created_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketInfo {
+    /// Where it is, in the provider's words.
+    pub location: Option<Box<str>>,
+}
+
+/// A page of objects. Sorted as the upstream sorts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectPage {
+    pub entries: Vec<ListedObject>,
+    pub prefixes: Vec<Box<str>>,
+    /// How the page after it is asked for, in the upstream's words. There may be one after an empty page: ours were left
+    /// out of it, or the upstream looked for long and found nothing.
+    pub next: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    pub key: Box<str>,
+    pub state: ListedState,
+    pub last_modified: Timestamp,
+    /// Where versions are listed.
+    pub version: Option<VersionId>,
+    pub is_latest: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedState {
+    Stored {
+        size: u64,
+        etag: ETag,
+        class: Option<StorageClass>,
+    },
+    /// Here a version was deleted.
+    DeleteMarker,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHead {
+    pub meta: ObjectMeta,
+    /// The bytes that follow, where they are not all. The object's size is in `meta`.
+    pub span: Option<Span>,
+}
+
+/// What was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub etag: ETag,
+    pub version: Option<VersionId>,
+    pub checksums: Vec<StoredChecksum>,
+    /// Told by some.
+    pub last_modified: Option<Timestamp>,
+    pub encrypted_by_customer: bool,
+}
+
+impl Stored {
+    pub fn new(etag: ETag) -> Self {
+        Self {
+            etag,
+            version: None,
+            checksums: Vec::new(),
+            last_modified: None,
+            encrypted_by_customer: false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    pub stored: Stored,
+    pub source_version: Option<VersionId>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    pub version: Option<VersionId>,
+    /// The deletion is a version itself, or one was deleted.
+    pub is_marker: bool,
+}
+
+#[derive(Debug)]
+pub struct DeletedEntry {
+    pub key: Box<str>,
+    pub version: Option<VersionId>,
+    pub outcome: Result<Deleted, Error>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PiecePage {
+    pub parts: Vec<ListedPart>,
+    pub next: Option<u16>,
+    /// Of the upload itself, where the upstream tells it.
+    pub class: Option<StorageClass>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedPart {
+    pub number: u16,
+    pub size: u64,
+    pub etag: ETag,
+    pub last_modified: Timestamp,
+    pub checksums: Vec<StoredChecksum>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UploadPage {
+    pub uploads: Vec<ListedUpload>,
+    pub prefixes: Vec<Box<str>>,
+    /// Key and id of the last, where there are more.
+    pub next: Option<(Box<str>, Box<str>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedUpload {
+    pub key: Box<str>,
+    /// The upstream's.
+    pub id: Box<str>,
+    pub initiated: Timestamp,
+    pub class: Option<StorageClass>,
+}
