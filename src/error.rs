@@ -56,6 +56,11 @@ pub enum Kind {
     /// The fields of a form are too many or too long.
     FormTooLarge,
     FormWithoutFile,
+    MetadataTooLarge,
+    InvalidTag,
+    /// An upload is to be completed with a part that it does not have.
+    InvalidPart,
+    InvalidPartOrder,
     /// The policy of a form cannot be read.
     InvalidPolicy,
     HeadersTooLarge,
@@ -75,9 +80,15 @@ pub enum Kind {
     BucketNotFound,
     /// A bucket to be made is there already, and the client's own.
     BucketExists,
+    /// A bucket to be made is there already, and someone else's.
+    BucketTaken,
+    /// A bucket to be deleted holds something.
+    BucketNotEmpty,
     /// A bucket was to be made in a place where none is made.
     LocationRefused,
     ObjectNotFound,
+    /// The object can be read only after it was ordered from its archive.
+    ObjectArchived,
     UploadNotFound,
     ModelNotFound,
     ModelNotAllowed,

@@ -56,6 +56,10 @@ pub fn answer(kind: Kind) -> Answer {
         | Kind::MalformedForm
         | Kind::FormTooLarge
         | Kind::FormWithoutFile
+        | Kind::MetadataTooLarge
+        | Kind::InvalidTag
+        | Kind::InvalidPart
+        | Kind::InvalidPartOrder
         | Kind::InvalidPolicy
         | Kind::KeyTooLong
         | Kind::InvalidDigest
@@ -75,7 +79,11 @@ pub fn answer(kind: Kind) -> Answer {
         Kind::BucketNotFound | Kind::ObjectNotFound | Kind::UploadNotFound | Kind::NotFound => {
             (404, INVALID, Some("unknown_url"))
         }
-        Kind::BucketExists | Kind::Conflict => (409, INVALID, None),
+        Kind::BucketExists
+        | Kind::BucketTaken
+        | Kind::BucketNotEmpty
+        | Kind::ObjectArchived
+        | Kind::Conflict => (409, INVALID, None),
         Kind::PreconditionFailed => (412, INVALID, None),
 
         Kind::RateLimited => (429, "requests", Some("rate_limit_exceeded")),
