@@ -54,6 +54,8 @@ pub struct Permitted {
 pub enum Plan {
     Reply(Box<Reply>),
     Forward(Box<Hop>),
+    /// At a resource that speaks another protocol.
+    Translate(Box<Hop>),
     /// Our buckets, and those that clients created at a resource.
     ListBuckets(Box<Listing>),
     /// Several requests make one operation.
@@ -75,6 +77,8 @@ pub struct Hop {
     pub source: Option<Arc<Bucket>>,
     /// Largest object or part, in bytes.
     pub object_bytes_max: u64,
+    /// Whose all buckets and objects are, as clients are told.
+    pub owner: Arc<str>,
 }
 
 /// A copy between two resources, of which neither can read the other's objects.
@@ -237,6 +241,10 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
     let object_bytes_max = endpoint.object_bytes_max;
     Ok(match source {
         Some(source) if !upstream::copies_natively(&source, &bucket) => {
+            if source.resource.s3().is_none() || bucket.resource.s3().is_none() {
+                let message = "A copy between these buckets is not implemented: they are at different clouds.";
+                return Err(Error::unsupported(message));
+            }
             Plan::Compose(Box::new(Crossing {
                 op,
                 source,
@@ -244,12 +252,21 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
                 object_bytes_max,
             }))
         }
-        source => Plan::Forward(Box::new(Hop {
-            op,
-            bucket,
-            source,
-            object_bytes_max,
-        })),
+        source => {
+            let forwards = bucket.resource.s3().is_some();
+            let hop = Box::new(Hop {
+                op,
+                bucket,
+                source,
+                object_bytes_max,
+                owner: Arc::clone(&repository.name),
+            });
+            if forwards {
+                Plan::Forward(hop)
+            } else {
+                Plan::Translate(hop)
+            }
+        }
     })
 }
 

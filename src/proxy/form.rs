@@ -50,8 +50,15 @@ pub async fn serve(
     record.identified(&key, &repository);
     let _entered = arrived.enter(record, limiter.as_ref(), &repository)?;
     let permitted = pipeline::permit(key, Arc::clone(&repository), request.without_body()?)?;
-    let Plan::Forward(hop) = pipeline::plan(permitted)? else {
-        return Err(Error::internal("an upload that is not forwarded"));
+    let hop = match pipeline::plan(permitted)? {
+        Plan::Forward(hop) => hop,
+        Plan::Translate(_) => {
+            let message = "Forms are not implemented for a bucket of another cloud.";
+            return Err(Error::unsupported(message));
+        }
+        Plan::Reply(_) | Plan::ListBuckets(_) | Plan::Compose(_) => {
+            return Err(Error::internal("an upload that is not forwarded"));
+        }
     };
     upload(
         engine,

@@ -38,6 +38,7 @@ pub mod resolve;
 pub mod respond;
 pub mod service;
 pub mod storage;
+pub mod translate;
 mod tries;
 pub mod upload;
 pub mod upstream;

@@ -19,7 +19,7 @@ use crate::proxy::exchange::{Answer, Body, Failed, Outgoing, exchange};
 use crate::proxy::head::RequestHead;
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody, Sender};
-use crate::proxy::{clock, copy, cors, form, head, ids, late, relay, respond, tries};
+use crate::proxy::{clock, copy, cors, form, head, ids, late, relay, respond, translate, tries};
 use crate::sabotage::{self, Point};
 use crate::storage::s3::auth::{self, Payload};
 use crate::storage::s3::body::{self, UploadForm};
@@ -114,6 +114,12 @@ async fn run(
     match pipeline::plan(permitted)? {
         Plan::Reply(reply) => send(client, arrived, record, *reply).await,
         Plan::Forward(hop) => forward(engine, client, arrived, record, &hop, payload).await,
+        Plan::Translate(hop) => {
+            Box::pin(translate::run(
+                engine, client, arrived, record, &hop, payload,
+            ))
+            .await
+        }
         Plan::ListBuckets(listing) => {
             Box::pin(list_buckets(engine, client, arrived, record, &listing)).await
         }
@@ -284,15 +290,12 @@ pub(super) async fn deliver(
             // Reads nothing, and shows the connection to be at its message's end.
             relay::collect(&mut answer, idle, 0).await?;
             answer.release(&engine.dialer).await;
-            let framing = Framing::NoBody;
-            let head = client_head(client, arrived, reply.status, reply.headers, framing);
-            record.head_sent(reply.status);
-            respond::write_head(client, head)?;
+            let (status, headers) = (reply.status, reply.headers);
+            start(client, arrived, record, status, headers, Framing::NoBody)?;
         }
         ReplyBody::Forward => {
-            let head = client_head(client, arrived, reply.status, reply.headers, Framing::Body);
-            record.head_sent(reply.status);
-            respond::write_head(client, head)?;
+            let (status, headers) = (reply.status, reply.headers);
+            start(client, arrived, record, status, headers, Framing::Body)?;
             let bytes = &mut record.bytes_out;
             relay::relay(&engine.dialer, answer, client, idle, bytes).await?;
         }
@@ -338,10 +341,25 @@ pub(super) async fn deliver(
     Ok(())
 }
 
+/// Whether an answer's head is followed by a body.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
+pub(super) enum Framing {
     Body,
     NoBody,
+}
+
+/// Starts an answer whose body, if any, follows as it comes.
+pub(super) fn start(
+    client: &mut Client,
+    arrived: &Arrived,
+    record: &mut Record,
+    status: StatusCode,
+    shown: ReplyHeaders,
+    framing: Framing,
+) -> Result<()> {
+    let head = client_head(client, arrived, status, shown, framing);
+    record.head_sent(status);
+    respond::write_head(client, head)
 }
 
 /// The head of an answer whose body, if any, follows as it comes. Not part of the writing, so that its parts are gone
@@ -505,7 +523,7 @@ pub(super) fn still_valid(
 /// Whether an attempt may be followed by another after it may have reached the resource (RFC 9110, section 9.2.2).
 /// An upload may where it depends on nothing but its own bytes, a deletion where it depends on nothing; one with a
 /// condition could fail on what its first attempt did.
-fn may_repeat(request: &route::S3Request, headers: &HeaderMap) -> bool {
+pub(super) fn may_repeat(request: &route::S3Request, headers: &HeaderMap) -> bool {
     let is_upload = matches!(request.op(), route::Op::PutObject | route::Op::UploadPart);
     let is_conditional =
         || headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MATCH);

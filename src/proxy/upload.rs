@@ -19,6 +19,7 @@ use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::client::{Client, TOO_SLOW};
 use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, endless};
 use crate::proxy::upstream::Upstream;
+use crate::storage::object::{Digests, Observed, Observer};
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
@@ -62,6 +63,8 @@ pub struct ClientBody {
     released_bytes: u64,
     replayable: bool,
     ended: bool,
+    /// Digests of what is released.
+    observer: Observer,
 }
 
 /// Who sends a body.
@@ -163,6 +166,7 @@ impl ClientBody {
             released_bytes: 0,
             replayable: true,
             ended: false,
+            observer: Observer::default(),
         }
     }
 
@@ -171,6 +175,16 @@ impl ClientBody {
     pub fn commit_if(mut self, may: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
         self.may_commit = Some(Box::new(may));
         self
+    }
+
+    /// Takes these digests of what is released from now on.
+    pub fn observe(&mut self, digests: Digests) {
+        self.observer = Observer::new(digests);
+    }
+
+    /// What was released.
+    pub fn observed(&self) -> Observed {
+        self.observer.observed()
     }
 
     /// Whether everything released so far could be sent again.
@@ -217,6 +231,7 @@ impl ClientBody {
     }
 
     fn remember(&mut self, chunk: &Bytes) {
+        self.observer.update(chunk);
         self.released_bytes += chunk.len() as u64;
         if self.released_bytes > REPLAY_BYTES_MAX {
             self.replayable = false;

@@ -10,7 +10,7 @@
 //! let op = canonical::operation(&whole_op, &headers, length)?;     s3: refuses what cannot be said
 //! let asked = answer::Asked { op: &whole_op, operation: &op, .. };
 //! if let Some(message) = answer::unasked(&asked) { return message }
-//! let codec = storage::upstream(protocol)?;
+//! let codec = storage::upstream(&resource)?;
 //! match plan::plan(&op, &codec.capability(&bucket), native_copy)? {
 //!     Translate      => exchange(&op)
 //!     Probe(probe)   => found = exchange(HeadObject(probe.request(&op)))   a missing object is None
@@ -48,17 +48,38 @@ pub mod reply;
 pub mod s3;
 pub mod sigv4;
 
-use crate::error::{Error, Result};
-use crate::protocol::Protocol;
-use codec::Upstream;
+use jiff::Timestamp;
 
-/// The upstream half of a protocol, on the model.
-pub fn upstream(protocol: Protocol) -> Result<&'static dyn Upstream> {
-    match protocol {
-        Protocol::Gcs => Ok(&gcs::upstream::Gcs),
-        Protocol::Azure | Protocol::S3 => Err(Error::unsupported(
+use crate::error::{Error, Result};
+use crate::policy::credential::ReadyCredential;
+use crate::policy::route::{Resource, ResourceKind};
+use codec::Upstream;
+use head::UpstreamHead;
+
+/// The upstream half of the protocol that a resource speaks.
+pub fn upstream(resource: &Resource) -> Result<&'static dyn Upstream> {
+    match resource.kind {
+        ResourceKind::Gcs(_) => Ok(&gcs::upstream::Gcs),
+        ResourceKind::Azure(_) | ResourceKind::S3(_) => Err(Error::unsupported(
             "Requests are not translated to this protocol.",
         )),
+        ResourceKind::Ai(_) | ResourceKind::Tokens => Err(Error::internal("no store")),
+    }
+}
+
+/// Signs a request for `resource`.
+pub fn sign(
+    head: &mut UpstreamHead,
+    resource: &Resource,
+    ready: &ReadyCredential,
+    now: Timestamp,
+) -> Result<()> {
+    match &resource.kind {
+        ResourceKind::Gcs(account) => gcs::auth::sign(head, account, ready, now),
+        ResourceKind::Azure(account) => azure::auth::sign(head, account, ready, now),
+        ResourceKind::S3(_) | ResourceKind::Ai(_) | ResourceKind::Tokens => {
+            Err(Error::internal("a request that was not translated"))
+        }
     }
 }
 

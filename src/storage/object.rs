@@ -10,7 +10,7 @@ use std::fmt;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-pub use checksum::{Checksum, ChecksumKind, Digests, Extent, Observed, StoredChecksum};
+pub use checksum::{Checksum, ChecksumKind, Digests, Extent, Observed, Observer, StoredChecksum};
 
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;

@@ -186,9 +186,8 @@ fn storage_resource<'s>(
 /// The one thing that keeps resources of another protocol out of a repository: nothing translates for them yet.
 fn not_translated(resource: Resource<'_>) -> Option<&'static str> {
     match resource {
-        Resource::Gcs(_) => Some("a GCS resource, which this version does not serve"),
         Resource::Azure(_) => Some("an Azure resource, which this version does not serve"),
-        Resource::S3(_) | Resource::Ai(_) => None,
+        Resource::S3(_) | Resource::Gcs(_) | Resource::Ai(_) => None,
     }
 }
 
@@ -318,6 +317,11 @@ fn created_buckets<'s>(
         let Some(resource) = storage_resource(cx, document, default, resources) else {
             continue;
         };
+        if !matches!(resource, Resource::S3(_)) {
+            let message = "clients can create buckets at an S3 resource alone in this version";
+            cx.error(document, "E030", default.span(), message);
+            continue;
+        }
         let owner = Owner {
             at: *at,
             prefix,

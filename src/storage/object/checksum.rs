@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use crc_fast::CrcAlgorithm;
+use md5::{Digest, Md5};
 use smallvec::SmallVec;
 
 /// Longest value in base64.
@@ -107,4 +109,78 @@ pub struct Observed {
     pub crc32c: Option<u32>,
     pub crc64nvme: Option<u64>,
     pub md5: Option<[u8; 16]>,
+}
+
+/// Takes the digests of what goes through.
+#[derive(Default)]
+pub struct Observer {
+    bytes: u64,
+    crc32c: Option<crc_fast::Digest>,
+    crc64nvme: Option<crc_fast::Digest>,
+    md5: Option<Md5>,
+}
+
+impl Observer {
+    pub fn new(wanted: Digests) -> Self {
+        let crc = |wanted: bool, algorithm| wanted.then(|| crc_fast::Digest::new(algorithm));
+        Self {
+            bytes: 0,
+            crc32c: crc(wanted.crc32c, CrcAlgorithm::Crc32Iscsi),
+            crc64nvme: crc(wanted.crc64nvme, CrcAlgorithm::Crc64Nvme),
+            md5: wanted.md5.then(Md5::new),
+        }
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        for crc in [&mut self.crc32c, &mut self.crc64nvme]
+            .into_iter()
+            .flatten()
+        {
+            crc.update(bytes);
+        }
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
+    }
+
+    pub fn observed(&self) -> Observed {
+        Observed {
+            bytes: self.bytes,
+            crc32c: self
+                .crc32c
+                .as_ref()
+                .and_then(|crc| crc.finalize().try_into().ok()),
+            crc64nvme: self.crc64nvme.as_ref().map(crc_fast::Digest::finalize),
+            md5: self.md5.clone().map(|md5| md5.finalize().into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_through_in_pieces_has_the_digests_of_the_whole() {
+        let all = Digests {
+            crc32c: true,
+            crc64nvme: true,
+            md5: true,
+        };
+        for cut in [0, 1, 4, 9] {
+            let (front, rest) = b"123456789".split_at(cut);
+            let mut observer = Observer::new(all);
+            observer.update(front);
+            observer.update(rest);
+            let observed = observer.observed();
+            // The check values of the catalogue of CRCs, and RFC 1321's way.
+            assert_eq!(observed.crc32c, Some(0xe306_9283));
+            assert_eq!(observed.crc64nvme, Some(0xae8b_1486_0a79_9888));
+            let md5 = Checksum::new(ChecksumKind::Md5, &observed.md5.unwrap()).unwrap();
+            assert_eq!(md5.base64(), "JfnnlDI7RTiF9RgfG2JNCw==");
+            assert_eq!(observed.bytes, 9);
+        }
+        assert_eq!(Observer::default().observed(), Observed::default());
+    }
 }
