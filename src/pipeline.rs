@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use uuid::Uuid;
 
 use crate::config::snapshot::{KeyEntry, Snapshot};
 use crate::error::{Error, Kind, Result};
@@ -79,6 +80,7 @@ pub struct Hop {
     pub object_bytes_max: u64,
     /// Whose all buckets and objects are, as clients are told.
     pub owner: Arc<str>,
+    pub repository: Uuid,
 }
 
 /// A copy between two resources, of which neither can read the other's objects.
@@ -260,6 +262,7 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
                 source,
                 object_bytes_max,
                 owner: Arc::clone(&repository.name),
+                repository: repository.id,
             });
             if forwards {
                 Plan::Forward(hop)

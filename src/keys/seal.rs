@@ -70,6 +70,14 @@ pub enum Aad<'a> {
     Key { repository: Uuid, key: Uuid },
     /// A credential of a resource, by the field that holds it.
     Resource { name: &'a str, field: &'a str },
+    /// What a client was given to bring back: for what, and of which object or prefix.
+    Token {
+        purpose: &'a str,
+        repository: Uuid,
+        resource: Uuid,
+        bucket: &'a str,
+        of: &'a str,
+    },
 }
 
 impl Aad<'_> {
@@ -80,6 +88,17 @@ impl Aad<'_> {
             }
             Self::Resource { name, field } => {
                 format!("aqueduct/v1\0resource\0{name}\0{field}").into_bytes()
+            }
+            Self::Token {
+                purpose,
+                repository,
+                resource,
+                bucket,
+                of,
+            } => {
+                // The last may hold anything.
+                format!("aqueduct/v1\0token\0{purpose}\0{repository}\0{resource}\0{bucket}\0{of}")
+                    .into_bytes()
             }
         }
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::error::{Error, Kind, Result};
+use crate::keys::seal::NONCE_BYTES;
 use crate::message::body::BodyStep;
 use crate::pipeline::Hop;
 use crate::policy::credential::ReadyCredential;
@@ -38,6 +39,7 @@ use crate::storage::s3::body;
 use crate::storage::s3::canonical;
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route::{self, RequestBody};
+use crate::storage::token::Tokens;
 
 /// Looks at an object that changes between the look and what is done about it.
 const LOOKS_MAX: u32 = 3;
@@ -65,7 +67,15 @@ pub async fn run(
     let headers = client.head().headers.clone();
     let mut upload = upload(engine, client, arrived, record, hop, payload)?;
     let length = upload.as_ref().map(|upload| upload.length);
-    let op = canonical::operation(&hop.op, &headers, length)?;
+    let masters = engine.live.masters();
+    let tokens = Tokens {
+        ring: &masters,
+        repository: hop.repository,
+        bucket: &hop.bucket,
+    };
+    let mut op = canonical::operation(&hop.op, &headers, length)?;
+    tokens.open(&mut op)?;
+    let op = op;
     let url = storage::location(client, arrived, &hop.op);
     let asked = Asked {
         op: &hop.op,
@@ -85,6 +95,7 @@ pub async fn run(
         arrived,
         hop,
         codec,
+        tokens,
     };
     if hop.op.request().row().reply == route::Reply::Late {
         return lane.late(client, record, &asked, planned).await;
@@ -162,6 +173,7 @@ struct Lane<'a> {
     arrived: &'a Arrived,
     hop: &'a Hop,
     codec: &'static dyn Upstream,
+    tokens: Tokens<'a>,
 }
 
 impl Lane<'_> {
@@ -217,6 +229,7 @@ impl Lane<'_> {
                 .exchange(client.as_deref_mut(), record, &next, None)
                 .await?;
         }
+        self.tokens.seal(op, &mut told.reply, nonce)?;
         Ok(told)
     }
 
@@ -235,10 +248,19 @@ impl Lane<'_> {
             let look = probe.request(op);
             let look = look.ok_or_else(|| Error::internal("a look without an object"))?;
             let look = Operation::HeadObject(Box::new(look));
-            let found = match self
-                .exchange(client.as_deref_mut(), record, &look, None)
-                .await
-            {
+            // The look at a copy's source goes to its bucket; everything else to that of the request.
+            let bucket = match (probe, &self.hop.source) {
+                (Probe::Source, Some(source)) => source,
+                (Probe::Source | Probe::Object, _) => &self.hop.bucket,
+            };
+            let target = Target {
+                bucket,
+                source: None,
+            };
+            let looked = self
+                .exchange_at(&target, client.as_deref_mut(), record, &look, None)
+                .await;
+            let found = match looked {
                 Ok(told) => match told.reply {
                     Reply::Object(found) => Some(found.meta),
                     _ => return Err(Error::internal("no answer to a look")),
@@ -274,16 +296,31 @@ impl Lane<'_> {
         }
     }
 
-    /// One request and its answer, an object's bytes excepted.
+    /// One request of the operation's own target and its answer.
     async fn exchange(
         &self,
+        client: Option<&mut Client>,
+        record: &mut Record,
+        op: &Operation,
+        upload: Option<&mut Upload>,
+    ) -> Result<Told> {
+        let target = Target {
+            bucket: &self.hop.bucket,
+            source: self.hop.source.as_deref(),
+        };
+        self.exchange_at(&target, client, record, op, upload).await
+    }
+
+    /// One request and its answer, an object's bytes excepted.
+    async fn exchange_at(
+        &self,
+        target: &Target<'_>,
         mut client: Option<&mut Client>,
         record: &mut Record,
         op: &Operation,
         mut upload: Option<&mut Upload>,
     ) -> Result<Told> {
-        let target = self.target();
-        let request = self.codec.encode(op, &target)?;
+        let request = self.codec.encode(op, target)?;
         if let (Some(upload), Some(client)) = (upload.as_deref_mut(), client.as_deref_mut()) {
             upload.body.observe(self.codec.digests(op));
             if upload.verify_before_head {
@@ -306,9 +343,7 @@ impl Lane<'_> {
         let bytes_max = match self.codec.reply_body(op, status) {
             ReplyBody::Forward => {
                 let head = reply_head(&answer)?;
-                let reply = self
-                    .codec
-                    .decode_reply(op, &target, head, None, &observed)?;
+                let reply = self.codec.decode_reply(op, target, head, None, &observed)?;
                 return Ok(Told {
                     reply,
                     object: Some(answer),
@@ -328,7 +363,7 @@ impl Lane<'_> {
         let head = reply_head(&answer)?;
         let reply = self
             .codec
-            .decode_reply(op, &target, head, Some(&document), &observed)?;
+            .decode_reply(op, target, head, Some(&document), &observed)?;
         answer.release(&self.engine.dialer).await;
         if let Reply::Stored(stored) = &reply
             && let Err(differs) = stored.verify(&observed)
@@ -398,13 +433,6 @@ impl Lane<'_> {
         Ok(answer)
     }
 
-    fn target(&self) -> Target<'_> {
-        Target {
-            bucket: &self.hop.bucket,
-            source: self.hop.source.as_deref(),
-        }
-    }
-
     /// Notes what a refusal says of our own credential: the next request may do better with another token.
     fn refused(&self, error: Error) -> Error {
         if error.kind() == Kind::UpstreamAuth {
@@ -460,6 +488,13 @@ impl Lane<'_> {
         let reply = storage::failure_reply(failure, &path, &self.arrived.id);
         storage::send(client, self.arrived, record, reply).await
     }
+}
+
+/// Fresh random bytes for a token.
+fn nonce() -> Result<[u8; NONCE_BYTES]> {
+    let mut nonce = [0; NONCE_BYTES];
+    getrandom::fill(&mut nonce).map_err(Error::internal)?;
+    Ok(nonce)
 }
 
 fn reply_head(answer: &Answer) -> Result<ReplyHead<'_>> {

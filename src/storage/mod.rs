@@ -30,8 +30,8 @@
 //! [`reply::Stored::undo`]). A page may be empty and have a next one: it is asked for ([`op::ListObjects::next`]) before the client
 //! is answered.
 //!
-//! Ids of uploads and page tokens are plain here. They are sealed on the way to the client and opened on the way back,
-//! outside of these functions.
+//! Ids of uploads and page tokens are plain here. [`token`] seals them on the way to the client and opens them on the way
+//! back.
 
 pub mod azure;
 mod canonical;
@@ -47,6 +47,7 @@ pub mod probe;
 pub mod reply;
 pub mod s3;
 pub mod sigv4;
+pub mod token;
 
 use jiff::Timestamp;
 

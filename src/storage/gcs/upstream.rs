@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::{error, names};
 use crate::error::{Error, Result};
+use crate::policy::credential::ReadyCredential;
 use crate::policy::route::Bucket;
 use crate::storage::capability::{Capability, Native};
 use crate::storage::codec::{
@@ -48,8 +49,16 @@ pub const CAPABILITY: Capability = Capability {
 };
 
 impl Upstream for Gcs {
-    fn capability(&self, _bucket: &Bucket) -> Capability {
-        CAPABILITY
+    fn capability(&self, bucket: &Bucket) -> Capability {
+        // Tags are changed by the JSON API, which takes no interoperability keys.
+        let is_hmac = bucket
+            .resource
+            .credential()
+            .is_some_and(|credential| matches!(credential.ready(), Some(ReadyCredential::Hmac(_))));
+        Capability {
+            tags: if is_hmac { Native::No } else { CAPABILITY.tags },
+            ..CAPABILITY
+        }
     }
 
     fn encode(&self, op: &Operation, target: &Target<'_>) -> Result<UpstreamRequest> {
