@@ -429,3 +429,25 @@ async fn pipelined_requests_are_answered_in_order_or_refused() {
         );
     }
 }
+
+/// Who asked for our word before its body may send that body after all, or the next request in its place.
+#[tokio::test]
+async fn an_answer_in_the_place_of_a_continue_is_the_last_of_its_connection() {
+    let (_origin, server) = start("").await;
+    for (asked, kept) in [("Expect: 100-continue\r\n", false), ("", true)] {
+        let mut client = server.client().await;
+        let head = format!("GET /health HTTP/1.1\r\nHost: h\r\n{asked}Content-Length: 4\r\n\r\n");
+        client.send(head).await;
+        let answer = client.response().await;
+        assert_eq!(answer.status, 200, "{asked}");
+        let next = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
+        // A client that closes first is as good as one that is answered no more.
+        let _gone = client.try_send(format!("body{next}")).await;
+        let second = client.try_response().await;
+        assert_eq!(
+            second.map(|answer| answer.status),
+            kept.then_some(200),
+            "{asked}"
+        );
+    }
+}

@@ -200,7 +200,10 @@ impl H1 {
             return Err(Error::internal("a second head for one request"));
         }
         let body = self.body_of(head)?;
-        self.keep &= body != Body::UntilClose;
+        // Who waited for our word may send the body after all, or the next request in its place: nobody can tell.
+        let was_waiting =
+            self.head.expects_continue() && !self.said_continue && !self.is_body_done();
+        self.keep &= body != Body::UntilClose && !was_waiting;
         self.unsent.reserve(USUAL_HEAD);
         self.push_head(head);
         self.answer = Answer::Begun(head.status, body);
