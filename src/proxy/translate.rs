@@ -257,9 +257,9 @@ impl Lane<'_> {
                 bucket,
                 source: None,
             };
-            let looked = self
-                .exchange_at(&target, client.as_deref_mut(), record, &look, None)
-                .await;
+            // A client that is heard meanwhile would lose what it sends: that is the body of the upload.
+            let heard = client.as_deref_mut().filter(|_| upload.is_none());
+            let looked = self.exchange_at(&target, heard, record, &look, None).await;
             let found = match looked {
                 Ok(told) => match told.reply {
                     Reply::Object(found) => Some(found.meta),
