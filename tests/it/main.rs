@@ -38,6 +38,8 @@ mod forms;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod gcs;
+#[cfg(test)]
 mod handover;
 #[cfg(test)]
 mod handshakes;

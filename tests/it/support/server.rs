@@ -27,6 +27,8 @@ pub(crate) const KEY: &str = "AQDTAAAAAAAAAAAAAAAA";
 pub(crate) const SECRET: &str = "canary-client-secret-0123456789abcdefghi";
 pub(crate) const AI_TOKEN: &str = "canary-ai-client-token-0123456789abcdefghij";
 pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdefghijklmnop";
+pub(crate) const GCS_BUCKET: &str = "cloud";
+pub(crate) const GCS_PREFIX: &str = "tenant/";
 pub(crate) const UPSTREAM_SECRET: &str = "canary-upstream-secret-0123456789abcdef";
 pub(crate) const UPSTREAM_AI_KEY: &str = "sk-canary-upstream-ai-0123456789abcdef";
 const MASTER: &str = "Y2FuYXJ5LW1hc3Rlci1rZXktMDEyMzQ1Njc4OWFiY2Q=";
@@ -43,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) storage: Option<SocketAddr>,
     /// A second resource, of another account, exposed as [`SECOND_BUCKET`].
     pub(crate) second: Option<SocketAddr>,
+    /// A resource at Google Cloud Storage, exposed as [`GCS_BUCKET`] with a prefix.
+    pub(crate) gcs: Option<SocketAddr>,
     pub(crate) ai: Option<SocketAddr>,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
@@ -573,6 +577,12 @@ fn workload_config(setup: &Setup) -> String {
         let entry = format!(", {{ resource = \"second\", expose_as = \"{SECOND_BUCKET}\" }}");
         (second_resource(at, resource, &rules), entry)
     });
+    let (gcs, gcs_bucket) = setup.gcs.map_or_else(Default::default, |at| {
+        let entry = format!(
+            ", {{ resource = \"gcs\", expose_as = \"{GCS_BUCKET}\", prefix = \"{GCS_PREFIX}\" }}"
+        );
+        (gcs_resource(at, &rules), entry)
+    });
     format!(
         r#"[[s3]]
 name = "origin"
@@ -600,10 +610,11 @@ allow_private = true
 id = "{REPOSITORY_ID}"
 name = "main"
 endpoint = "S3"
-buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}{second_bucket}]
+buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}{second_bucket}{gcs_bucket}]
 ai = ["model"]
 {repository}
 {second}
+{gcs}
 "#
     )
 }
@@ -620,6 +631,21 @@ secret_access_key = "plain:{UPSTREAM_SECRET}"
 allow_http = true
 allow_private = true
 {resource}
+{rules}
+"#
+    )
+}
+
+fn gcs_resource(at: SocketAddr, rules: &str) -> String {
+    format!(
+        r#"[[gcs]]
+name = "gcs"
+bucket = "{UPSTREAM_BUCKET}"
+endpoint = "http://{at}"
+access_key_id = "GOOG1EUPSTREAM"
+secret_access_key = "plain:{UPSTREAM_SECRET}"
+allow_http = true
+allow_private = true
 {rules}
 "#
     )
