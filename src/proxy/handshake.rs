@@ -60,12 +60,9 @@ impl TlsListener {
             }
             Err(full) => Err(full),
         };
+        let proto = self.listener.proto();
         shaken
-            .inspect_err(|reason| {
-                engine
-                    .metrics
-                    .connection_rejected(self.listener.proto(), *reason)
-            })
+            .inspect_err(|reason| engine.metrics.connection_rejected(proto, *reason))
             .ok()
     }
 

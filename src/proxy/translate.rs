@@ -261,10 +261,12 @@ impl Lane<'_> {
             let heard = client.as_deref_mut().filter(|_| upload.is_none());
             let looked = self.exchange_at(&target, heard, record, &look, None).await;
             let found = match looked {
-                Ok(told) => match told.reply {
-                    Reply::Object(found) => Some(found.meta),
-                    _ => return Err(Error::internal("no answer to a look")),
-                },
+                Ok(told) => {
+                    let Reply::Object(found) = told.reply else {
+                        return Err(Error::internal("no answer to a look"));
+                    };
+                    Some(found.meta)
+                }
                 Err(error) if error.kind() == Kind::ObjectNotFound => None,
                 Err(error) => return Err(error),
             };
@@ -329,13 +331,7 @@ impl Lane<'_> {
             }
         }
         let mut answer = self
-            .send(
-                client.as_deref_mut(),
-                record,
-                op,
-                &request,
-                upload.as_deref_mut(),
-            )
+            .send(client, record, op, &request, upload.as_deref_mut())
             .await?;
         let observed = upload.map_or_else(Observed::default, |upload| upload.body.observed());
         let status = answer.head()?.status;
