@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::error::{Error, Kind, Result};
 use crate::keys::seal::NONCE_BYTES;
@@ -24,7 +24,7 @@ use crate::proxy::head::RequestHead;
 use crate::proxy::late::{self, Outcome};
 use crate::proxy::record::Record;
 use crate::proxy::upload::{ClientBody, Sender};
-use crate::proxy::{clock, head, relay, storage};
+use crate::proxy::{clock, head, ids, relay, storage};
 use crate::storage as model;
 use crate::storage::codec::{
     ReplyBody, ReplyHead, Target, Upstream, UpstreamBody, UpstreamHead, UpstreamRequest,
@@ -94,6 +94,7 @@ pub async fn run(
         engine,
         arrived,
         hop,
+        headers: &headers,
         codec,
         tokens,
     };
@@ -172,6 +173,8 @@ struct Lane<'a> {
     engine: &'a Engine,
     arrived: &'a Arrived,
     hop: &'a Hop,
+    /// The client's.
+    headers: &'a HeaderMap,
     codec: &'static dyn Upstream,
     tokens: Tokens<'a>,
 }
@@ -409,18 +412,11 @@ impl Lane<'_> {
         } else {
             resource.timeouts.first_byte
         };
-        let headers: &HeaderMap = &HeaderMap::new();
         let sending = Outgoing {
             resource,
-            head: &|| signed(&request.head, resource, &ready),
+            head: &|| signed(&request.head, resource, &ready, self.arrived),
             body,
-            idempotent: op.only_reads()
-                || storage::may_repeat(
-                    self.hop.op.request(),
-                    client
-                        .as_deref()
-                        .map_or(headers, |client| &client.head().headers),
-                ),
+            idempotent: op.only_reads() || storage::may_repeat(self.hop.op.request(), self.headers),
             first_byte,
         };
         let answer = exchange::exchange(&engine.dialer, client, sending).await;
@@ -527,9 +523,14 @@ fn signed(
     head: &UpstreamHead,
     resource: &Resource,
     ready: &ReadyCredential,
+    arrived: &Arrived,
 ) -> Result<RequestHead> {
     let mut head = head.clone();
     model::sign(&mut head, resource, ready, clock::now())?;
+    if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
+        let name = HeaderName::from_static("traceparent");
+        head.headers.push((name, trace));
+    }
     let headers = head.headers.iter().map(|(name, value)| (name, value));
     head::request_of(&head.method, &head.target, headers)
 }
