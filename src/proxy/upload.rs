@@ -23,9 +23,9 @@ use crate::storage::object::{Digests, Observed, Observer};
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
-/// Time spent waiting for a sender after which what came in it is measured against the minimum rate, and counted anew:
-/// a fast beginning is no credit for a slow rest, and the time that an upstream takes is nobody's delay.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// How far a sender may fall behind the minimum rate, in time spent waiting for it. Bytes earn it back, but no more than
+/// this: a fast beginning is no credit for a slow rest. The time that an upstream takes is nobody's delay.
+const RATE_GRACE: Duration = Duration::from_secs(10);
 /// Longest time in which a body arrives that is read whole: stops a byte now and then from holding a request
 /// for ever.
 const WHOLE_TIME_MAX: Duration = Duration::from_mins(1);
@@ -46,11 +46,10 @@ pub struct ClientBody {
     may_commit: Option<Box<dyn Fn() -> Result<()> + Send + Sync>>,
     /// The client waits for `100 Continue`.
     expects_continue: bool,
-    /// Bytes that must come in a second of waiting, over a [`RATE_WINDOW`]; 0 for no minimum.
+    /// Bytes that must come in a second of waiting; 0 for no minimum.
     min_rate: u64,
-    /// How long was waited in this window, and what came in it.
-    waited: Duration,
-    came: u64,
+    /// How long may still be waited, at most [`RATE_GRACE`].
+    patience: Duration,
     /// Bytes read from the client.
     pub bytes_in: u64,
     /// Largest body accepted, in bytes as received.
@@ -156,8 +155,7 @@ impl ClientBody {
             may_commit: None,
             expects_continue,
             min_rate,
-            waited: Duration::ZERO,
-            came: 0,
+            patience: RATE_GRACE,
             bytes_in: 0,
             bytes_max,
             primed: Chunks::new(),
@@ -283,16 +281,11 @@ impl ClientBody {
         if self.min_rate == 0 {
             return Ok(());
         }
-        self.waited += waited;
-        self.came += bytes as u64;
-        if self.waited < RATE_WINDOW {
-            return Ok(());
-        }
-        if self.came < self.min_rate.saturating_mul(self.waited.as_secs()) {
+        let earned = Duration::from_millis((bytes as u64).saturating_mul(1000) / self.min_rate);
+        let Some(left) = (self.patience + earned).checked_sub(waited) else {
             return Err(Error::new(Kind::RequestTimeout, TOO_SLOW));
-        }
-        self.waited = Duration::ZERO;
-        self.came = 0;
+        };
+        self.patience = left.min(RATE_GRACE);
         Ok(())
     }
 }

@@ -26,20 +26,16 @@ enum Fate {
     Broken,
     /// One request, with the body that the vector's only reading has.
     One,
-    /// The chunk reader takes it for the message that it most likely is; the connection ends all the same, so
-    /// that what is hidden behind it is not served.
-    Overlooked,
     /// An operation that is refused for what it is; how its message ends is clear.
     Declined,
 }
-use Fate::{Broken, Declined, One, Overlooked, Refused};
+use Fate::{Broken, Declined, One, Refused};
 
 impl Fate {
     fn allows(self, status: u16) -> bool {
         match self {
             Self::One => status == 200,
             Self::Refused => matches!(status, 400 | 405 | 414 | 431 | 501 | 505),
-            Self::Overlooked => matches!(status, 0 | 200),
             Self::Broken => matches!(status, 0 | 400 | 411 | 431),
             Self::Declined => (400..=501).contains(&status),
         }
@@ -91,7 +87,7 @@ impl Attack {
         let answer = client.try_response().await;
         let second = match vector.fate {
             One => None,
-            Refused | Broken | Overlooked | Declined => client.try_response().await,
+            Refused | Broken | Declined => client.try_response().await,
         };
         let seen = self.origin.requests().split_off(before);
         let status = answer.as_ref().map_or(0, |answer| answer.status);
@@ -107,10 +103,9 @@ impl Attack {
             "its answer is another"
         } else if vector.fate != Declined && second.is_some() {
             "the connection was kept"
-        } else if vector.fate != Overlooked
-            && seen
-                .iter()
-                .any(|request| request.complete != (vector.fate == One))
+        } else if seen
+            .iter()
+            .any(|request| request.complete != (vector.fate == One))
         {
             "it reached the origin"
         } else if self.is_clean().await.is_err() {

@@ -122,6 +122,9 @@ impl Chunk {
     fn step(self, buffer: &[u8]) -> Result<(Option<Self>, usize), Broken> {
         match self {
             Self::Size => match httparse::parse_chunk_size(buffer) {
+                Ok(Status::Complete((length, _))) if !is_text(buffer.get(..length - 2)) => {
+                    Err(Broken::Framing("the extension of a chunk is not valid"))
+                }
                 Ok(Status::Complete((length, 0))) => Ok((Some(Self::Trailers(0)), length)),
                 Ok(Status::Complete((length, size))) => Ok((Some(Self::Data(size)), length)),
                 Ok(Status::Partial) if buffer.len() > CHUNK_LINE_BYTES_MAX => {
@@ -146,7 +149,9 @@ impl Chunk {
                 let line = end + 1;
                 match buffer.get(..line) {
                     Some(b"\r\n") => Ok((Some(Self::Done), line)),
-                    Some([.., b'\r', b'\n']) if dropped + line <= TRAILER_BYTES_MAX => {
+                    Some([trailer @ .., b'\r', b'\n'])
+                        if dropped + line <= TRAILER_BYTES_MAX && is_field(trailer) =>
+                    {
                         Ok((Some(Self::Trailers(dropped + line)), line))
                     }
                     _ => Err(Broken::Framing("the trailers are not valid")),
@@ -155,6 +160,24 @@ impl Chunk {
             Self::Data(_) | Self::Done => Ok((None, 0)),
         }
     }
+}
+
+/// Whether nothing in it could end a line for somebody.
+fn is_text(line: Option<&[u8]>) -> bool {
+    line.is_some_and(|line| {
+        line.iter()
+            .all(|byte| *byte == b'\t' || !byte.is_ascii_control())
+    })
+}
+
+/// Whether a line is a name and a value that every reader sees in the same way.
+fn is_field(line: &[u8]) -> bool {
+    let is_token = |byte: &u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(byte);
+    let Some(colon) = memchr::memchr(b':', line) else {
+        return false;
+    };
+    let (name, value) = line.split_at(colon);
+    !name.is_empty() && name.iter().all(is_token) && is_text(Some(value))
 }
 
 #[cfg(test)]
@@ -214,7 +237,7 @@ mod tests {
     #[test]
     fn bodies_that_break_off_or_lie_are_errors() {
         let chunked = Framing::chunked();
-        let cases: [(Framing, &[u8]); 12] = [
+        let cases: [(Framing, &[u8]); 17] = [
             (Framing::Sized(5), b"hell"),
             (chunked, b""),
             (chunked, b"5"),
@@ -227,6 +250,11 @@ mod tests {
             (chunked, b"-1\r\nx\r\n0\r\n\r\n"),
             (chunked, b"10000000000000000\r\nx\r\n0\r\n\r\n"),
             (chunked, b"0\r\nx: y\n\r\n"),
+            (chunked, b"0\r\nx: y\rz\r\n\r\n"),
+            (chunked, b"0\r\nno field\r\n\r\n"),
+            (chunked, b"1;a\nb\r\nx\r\n0\r\n\r\n"),
+            (chunked, b"1;a\0\r\nx\r\n0\r\n\r\n"),
+            (chunked, b"0\r\nx : y\r\n\r\n"),
         ];
         for (framing, wire) in cases {
             for size in 1..=wire.len().max(1) {

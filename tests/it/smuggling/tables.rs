@@ -1,7 +1,7 @@
 //! The vectors of request smuggling, as tables: what stands in one place of a message, and only some can read.
 
 use super::Fate;
-use super::Fate::{Broken, One, Overlooked};
+use super::Fate::{Broken, One};
 
 /// Values that only some take for `chunked`.
 pub(super) const ENCODINGS: &[&[u8]] = &[
@@ -171,9 +171,9 @@ pub(super) const CHUNKS: &[(&str, Fate)] = &[
     ("5\r\rhello\r\n0\r\n\r\n", Broken),
     ("5\n\r\nhello\r\n0\r\n\r\n", Broken),
     ("5;\nhello\r\n0\r\n\r\n", Broken),
-    ("5;a\nb\r\nhello\r\n0\r\n\r\n", Overlooked),
+    ("5;a\nb\r\nhello\r\n0\r\n\r\n", Broken),
     ("5;a\rb\r\nhello\r\n0\r\n\r\n", Broken),
-    ("5;a\0b\r\nhello\r\n0\r\n\r\n", Overlooked),
+    ("5;a\0b\r\nhello\r\n0\r\n\r\n", Broken),
     ("5\0\r\nhello\r\n0\r\n\r\n", Broken),
     ("5\x0b\r\nhello\r\n0\r\n\r\n", Broken),
     ("5\r\nhello\n0\r\n\r\n", Broken),
@@ -196,14 +196,14 @@ pub(super) const CHUNKS: &[(&str, Fate)] = &[
     ("5\r\nhello\r\n+0\r\n\r\n", Broken),
     ("5\r\nhello\r\n0x0\r\n\r\n", Broken),
     ("5\r\nhello\r\n0_\r\n\r\n", Broken),
-    ("5\r\nhello\r\n0\r\nno colon\r\n\r\n", Overlooked),
-    ("5\r\nhello\r\n0\r\n folded: x\r\n\r\n", Overlooked),
+    ("5\r\nhello\r\n0\r\nno colon\r\n\r\n", Broken),
+    ("5\r\nhello\r\n0\r\n folded: x\r\n\r\n", Broken),
     ("5\r\nhello\r\n0\r\nX: y\nZ: w\r\n\r\n", Broken),
     ("5\r\nhello\r\n0\r\nX: y\n\r\n", Broken),
     ("5\r\nhello\r\n0\r\nX: y\rZ\r\n\r\n", Broken),
-    ("5\r\nhello\r\n0\r\nX: \0\r\n\r\n", Overlooked),
-    ("5\r\nhello\r\n0\r\nX : y\r\n\r\n", Overlooked),
-    ("5\r\nhello\r\n0\r\n: y\r\n\r\n", Overlooked),
+    ("5\r\nhello\r\n0\r\nX: \0\r\n\r\n", Broken),
+    ("5\r\nhello\r\n0\r\nX : y\r\n\r\n", Broken),
+    ("5\r\nhello\r\n0\r\n: y\r\n\r\n", Broken),
 ];
 
 /// Trailers that would change a message whose head has been acted on.
