@@ -3,15 +3,15 @@
 import urllib.parse
 
 import bed
+import sigv4
 from bed import client, name
 from gcsbed import GcsCase, seed
+from s3_objects import ODD_KEYS
 
 KEYS = ["a", "b/1", "b/2", "b/c/3", "b/c/4", "d e/f+g", "d e/ü", "x&y<z>", "z"]
 
 
 class Listing(GcsCase):
-    """Both versions; each test runs in a bucket with a prefix and in one without."""
-
     def setUp(self):
         super().setUp()
         self.keys = [self.at + key for key in KEYS]
@@ -31,11 +31,10 @@ class Listing(GcsCase):
         return keys, prefixes
 
     def each(self):
+        """Both versions, in the bucket with a prefix and in the one without."""
         for bucket in ("g-one", "g-two"):
             self.name = name(bucket)
-            for what, call in (("V1", self.v1), ("V2", self.v2)):
-                with self.subTest(f"{bucket} {what}"):
-                    yield what, call
+            yield from (("V1", self.v1), ("V2", self.v2))
 
     def test_everything_in_order(self):
         for _, call in self.each():
@@ -93,11 +92,8 @@ class Listing(GcsCase):
         self.assert_nothing_sent()
 
     def test_max_keys_that_are_none_are_refused(self):
-        for most in (-1, "x"):
-            with self.subTest(most):
-                signed = self.s3.generate_presigned_url("list_objects_v2", Params={"Bucket": self.name})
-                self.assertIn("X-Amz-Signature", signed)
-        self.refused("InvalidArgument", self.v2, MaxKeys=-1, status=400)
+        for call in (self.v1, self.v2):
+            self.refused("InvalidArgument", call, MaxKeys=-1, status=400)
 
     def test_more_than_a_thousand_are_asked_for(self):
         self.assertEqual(self.v2(MaxKeys=5000)["KeyCount"], len(KEYS))
@@ -156,8 +152,6 @@ class Listing(GcsCase):
 
     def raw(self, query):
         """A listing without boto3's encoding."""
-        import sigv4
-
         host = urllib.parse.urlsplit(bed.BED["http"]).netloc
         signer = sigv4.Signer(*bed.BED["keys"]["gcs"], bed.BED["region"])
         pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
@@ -172,8 +166,6 @@ class Listing(GcsCase):
         self.assertIn(f"<Key>{self.at}x&amp;y&lt;z&gt;</Key>", document)
 
     def test_odd_keys(self):
-        from s3_objects import ODD_KEYS
-
         odd = self.at + "odd/"
         seed(self.bucket, [odd + key for key in ODD_KEYS])
         for call in (self.v1, self.v2):

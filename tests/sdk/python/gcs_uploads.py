@@ -194,7 +194,8 @@ class Uploads(GcsCase):
         source = dict(self.where, Key=self.at + "source")
         self.s3.put_object(**source, Body=body)
         upload = self.start()
-        one = self.s3.upload_part_copy(**upload, PartNumber=1, CopySource=source, CopySourceRange=f"bytes=0-{5 * MIB - 1}")
+        one = self.carried_out(
+            self.s3.upload_part_copy, **upload, PartNumber=1, CopySource=source, CopySourceRange=f"bytes=0-{5 * MIB - 1}")
         two = self.part(upload, 2, b"tail")
         self.finish(upload, [(1, one["CopyPartResult"]["ETag"]), two])
         self.assertEqual(self.stored()["sha256"], sha256(body[: 5 * MIB] + b"tail"))

@@ -8,6 +8,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from botocore.exceptions import ClientError
+
 import bed
 from bed import BED, Case, client, fresh, name
 
@@ -33,6 +35,11 @@ def place(bucket, key):
 def stored(bucket, key):
     """What the server has of an object, or None."""
     return control("object", **place(bucket, key))
+
+
+def user(found):
+    """The metadata without what Aqueduct keeps there."""
+    return {name: value for name, value in found["metadata"].items() if not name.startswith("aqueduct_")}
 
 
 def seed(bucket, keys, **more):
@@ -64,13 +71,25 @@ class GcsCase(Case):
         self.assertEqual(new, [], "the server was sent what Google refuses")
 
     def sent(self):
-        """What went upstream since the last time that this was asked, as `METHOD status`."""
+        """What went upstream since the last time that this was asked."""
         came = control("requests", since=self.mark)
         self.mark = came["next"]
         return came["requests"]
 
     def assert_nothing_sent(self):
         self.assertEqual([(one["method"], one["target"]) for one in self.sent()], [])
+
+    def carried_out(self, call, *args, **kwargs):
+        """What the call answers. Where it is refused as not implemented, and before anything went upstream, the test is
+        skipped by name: that is sound, and all that can be said."""
+        self.sent()
+        try:
+            return call(*args, **kwargs)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NotImplemented":
+                raise
+        self.assert_nothing_sent()
+        self.skipTest("not implemented, and refused before anything was sent")
 
     def put(self, key="k", body=b"body", **more):
         return self.s3.put_object(Bucket=self.name, Key=self.at + key, Body=body, **more)

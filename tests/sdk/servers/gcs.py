@@ -230,6 +230,7 @@ class Gcs:
         self.buckets = {name: gcs_store.Bucket(**settings) for name, settings in config["buckets"].items()}
         self.secrets = {name: key["secret"] for name, key in config["keys"].items()}
         self.moduli = {name: int(account["modulus"], 16) for name, account in config["accounts"].items()}
+        self.corrupts = False
         self.reach = {name: set(who["buckets"]) for name, who in {**config["keys"], **config["accounts"]}.items()}
 
     # Answers
@@ -471,8 +472,13 @@ class Gcs:
         made = attributes(request)
         generation_match(request.headers, name, bucket.find(name))
         check_hashes(request)
-        thing = bucket.store(name, request.body, *made)
+        thing = bucket.store(name, self.arrived(request), *made)
         return Reply(200, told_of(thing))
+
+    def arrived(self, request):
+        """The body; once after a suite asked for it, with its last bit flipped behind every check."""
+        corrupts, self.corrupts = self.corrupts, False
+        return request.body[:-1] + bytes([request.body[-1] ^ 1]) if corrupts else request.body
 
     def copy(self, request, bucket, name, who):
         allow(request, (), COPY | ATTRIBUTES)
@@ -529,10 +535,11 @@ class Gcs:
         if not part.isdigit() or not 1 <= int(part) <= 10_000:
             raise violation(f"the part {part!r}")
         check_hashes(request)
-        made = gcs_store.Part(request.body, gcs_store.md5(request.body).hex(), datetime.now().timestamp())
+        body = self.arrived(request)
+        made = gcs_store.Part(body, gcs_store.md5(body).hex(), datetime.now().timestamp())
         upload.parts[int(part)] = made
-        told = [("x-goog-hash", f"crc32c={gcs_store.crc32c(request.body)}")]
-        told.append(("x-goog-hash", "md5=" + base64.b64encode(gcs_store.md5(request.body)).decode()))
+        told = [("x-goog-hash", f"crc32c={gcs_store.crc32c(body)}")]
+        told.append(("x-goog-hash", "md5=" + base64.b64encode(gcs_store.md5(body)).decode()))
         return Reply(200, [("ETag", f'"{made.etag}"'), *told])
 
     def list_parts(self, request, upload):
@@ -638,6 +645,9 @@ class Gcs:
 
     def control(self, what, query, given):
         with self.lock:
+            if what == "corrupt":
+                self.corrupts = True
+                return {}
             bucket = self.buckets[query["bucket"]]
             if what == "object":
                 thing = bucket.find(query["name"])

@@ -47,7 +47,7 @@ def canonical(request, signed, payload):
     again = [
         "=".join(urllib.parse.quote(urllib.parse.unquote_to_bytes(part), safe="-_.~") for part in pair) for pair in pairs
     ]
-    headers = [f"{name}:{re.sub('[ 	]+', ' ', request.headers[name])}" for name in signed]
+    headers = [name + ":" + re.sub(r"[ \t]+", " ", request.headers[name]) for name in signed]
     lines = [request.method, request.path, "&".join(sorted(again)), *headers, "", ";".join(signed), payload]
     return "\n".join(lines).encode("utf-8", "surrogateescape")
 

@@ -7,6 +7,7 @@ any cloud may begin with a dot.
 
 import http
 import json
+import re
 import socketserver
 import threading
 import urllib.parse
@@ -113,7 +114,8 @@ class Handler(socketserver.StreamRequestHandler):
         request = self.read_head()
         if request is None:
             return False
-        server, close = self.server, False
+        # After a broken head or body nobody knows where the next request begins.
+        server, close = self.server, True
         try:
             request.parse()
             request.body = self.read_body(request)
@@ -126,8 +128,6 @@ class Handler(socketserver.StreamRequestHandler):
         except Refused as refused:
             if refused.violation:
                 server.record.violate(f"{request.method} {request.target}: {refused.message or refused.code}")
-            # After a broken head or body nobody knows where the next request begins.
-            close = close or refused.status in (400, 411) and not request.body
             reply = server.app.refusal(request, refused)
         server.record.add(request, reply.status)
         self.send(request, reply, close)
@@ -185,13 +185,20 @@ class Handler(socketserver.StreamRequestHandler):
 
     def chunks(self):
         body = bytearray()
-        while size := int(self.line().split(b";")[0], 16):
+        while size := self.chunk_size():
             body += self.exactly(size)
             if self.line():
                 raise Closed
         while self.line():
             pass
         return bytes(body)
+
+    def chunk_size(self):
+        size = self.line().split(b";")[0]
+        if not re.fullmatch(rb"[0-9A-Fa-f]{1,16}", size):
+            self.server.record.violate(f"the size of a chunk {size[:80]!r}")
+            raise Closed
+        return int(size, 16)
 
     def send(self, request, reply, close):
         headers = [("Date", formatdate(usegmt=True)), ("Server", "UploadServer"), *reply.headers]
