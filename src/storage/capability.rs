@@ -29,6 +29,8 @@ pub struct Capability {
     /// What is stored beside an object changes without its bytes.
     pub sets_attributes: Native,
     pub tags: Native,
+    /// They change without the object.
+    pub sets_tags: Native,
     /// Old versions of objects are kept, named and listed.
     pub versions: Native,
     /// Listings of uploads under way.

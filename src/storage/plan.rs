@@ -101,7 +101,7 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
             Ok(Plan::Translate)
         }
         Operation::PutTags(put) => {
-            supported(can.tags)?;
+            supported(can.sets_tags)?;
             check_version(&put.object, can)?;
             Ok(Plan::Translate)
         }

@@ -35,6 +35,7 @@ pub const CAPABILITY: Capability = Capability {
     piece_copies: Native::Composed,
     sets_attributes: Native::Yes,
     tags: Native::Yes,
+    sets_tags: Native::Yes,
     versions: Native::Yes,
     lists_uploads: Native::Yes,
     uploads: Family::Parts,
@@ -56,7 +57,11 @@ impl Upstream for Gcs {
             .credential()
             .is_some_and(|credential| matches!(credential.ready(), Some(ReadyCredential::Hmac(_))));
         Capability {
-            tags: if is_hmac { Native::No } else { CAPABILITY.tags },
+            sets_tags: if is_hmac {
+                Native::No
+            } else {
+                CAPABILITY.sets_tags
+            },
             ..CAPABILITY
         }
     }

@@ -22,6 +22,7 @@ const BARE: Capability = Capability {
     piece_copies: Native::No,
     sets_attributes: Native::No,
     tags: Native::No,
+    sets_tags: Native::No,
     versions: Native::No,
     lists_uploads: Native::Composed,
     uploads: Family::Blocks,

@@ -89,6 +89,11 @@ fn failure(asked: &Asked<'_>, error: &Error) -> Failure {
     {
         failure.details.push(("Condition", condition.to_owned()));
     }
+    let names_version = asked.op.request().query("versionId").is_some();
+    if error.kind() == Kind::ObjectNotFound && names_version {
+        failure.code = "NoSuchVersion".into();
+        failure.message = "The specified version does not exist.".into();
+    }
     if error.kind() == Kind::ObjectArchived && asked.operation.is_copy() {
         failure.code = "ObjectNotInActiveTierError".into();
     }

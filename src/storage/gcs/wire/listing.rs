@@ -95,7 +95,8 @@ pub(in crate::storage::gcs) fn objects(document: &[u8], which: Which) -> Result<
             }
             ([_, "Contents" | "Version", name], Part::Close(text)) => entry.take(name, text),
             ([_, "CommonPrefixes", "Prefix"], Part::Close(text)) => prefixes.push(text),
-            ([_, "EncodingType"], Part::Close(text)) => encoded = text == "url",
+            // The latter of listings of versions.
+            ([_, "EncodingType" | "Encoding-Type"], Part::Close(text)) => encoded = text == "url",
             ([_, "IsTruncated"], Part::Close(text)) => more = text == "true",
             ([_, "NextContinuationToken"], Part::Close(text)) => token = Some(text),
             ([_, "NextKeyMarker" | "NextMarker"], Part::Close(text)) => key = Some(text),
@@ -117,12 +118,23 @@ pub(in crate::storage::gcs) fn objects(document: &[u8], which: Which) -> Result<
     for entry in &mut entries {
         entry.key = name(std::mem::take(&mut entry.key).into(), encoded)?;
     }
+    if which == Which::Versions {
+        // S3's clients expect the newest of a key first; Google lists the oldest first.
+        for versions in entries.chunk_by_mut(|one, next| one.key == next.key) {
+            versions.sort_by_key(|entry| std::cmp::Reverse(age(entry)));
+        }
+    }
     let prefixes = prefixes.into_iter().map(|prefix| name(prefix, encoded));
     Ok(Listing {
         entries,
         prefixes: prefixes.collect::<Result<_>>()?,
         next,
     })
+}
+
+/// Generations grow.
+fn age(entry: &ListedObject) -> Option<u64> {
+    entry.version.as_ref()?.0.parse().ok()
 }
 
 fn name(text: String, encoded: bool) -> Result<Box<str>> {
