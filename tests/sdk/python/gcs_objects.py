@@ -4,7 +4,10 @@ import base64
 import gzip
 import hashlib
 import io
+import urllib.error
 import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 from botocore.exceptions import ClientError
@@ -12,7 +15,7 @@ from botocore.exceptions import ClientError
 import bed
 import sigv4
 from bed import MIB, client, name
-from gcsbed import GcsCase, control, seed, sha256, stored, user
+from gcsbed import GcsCase, control, place, seed, sha256, stored, user
 from s3_objects import ODD_KEYS
 from s3_streaming import SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER, BODY, Upload, flip
 
@@ -310,6 +313,79 @@ class Conditions(GcsCase):
         self.assertIsNone(self.stored())
 
 
+class Races(GcsCase):
+    def together(self, call, count=8):
+        """The outcomes of calls at once: what was answered, or the code of the refusal."""
+        def one(index):
+            try:
+                return call(client("gcs", retries={"total_max_attempts": 1}), index)["ResponseMetadata"]["HTTPStatusCode"]
+            except ClientError as error:
+                return error.response["Error"]["Code"]
+
+        with ThreadPoolExecutor(count) as pool:
+            return sorted(map(str, pool.map(one, range(count))))
+
+    def test_one_of_many_creates_an_object(self):
+        outcomes = self.together(lambda s3, index: s3.put_object(**self.where, Body=str(index).encode(), IfNoneMatch="*"))
+        self.assertEqual(outcomes, ["200"] + ["PreconditionFailed"] * 7)
+
+    def test_one_of_many_replaces_an_object(self):
+        etag = self.put()["ETag"]
+        outcomes = self.together(lambda s3, index: s3.put_object(**self.where, Body=str(index).encode(), IfMatch=etag))
+        self.assertEqual(outcomes, ["200"] + ["PreconditionFailed"] * 7)
+
+    def test_many_write_many_keys(self):
+        outcomes = self.together(lambda s3, index: s3.put_object(Bucket=self.name, Key=f"{self.at}{index}", Body=b"x" * index))
+        self.assertEqual(outcomes, ["200"] * 8)
+        found = self.s3.list_objects_v2(Bucket=self.name, Prefix=self.at)["Contents"]
+        self.assertEqual([entry["Size"] for entry in found], list(range(8)))
+
+
+class Presigned(GcsCase):
+    def ask(self, method, url, body=None, headers=None):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers or {}, method=method), timeout=20) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def test_reads_and_writes(self):
+        put = self.s3.generate_presigned_url("put_object", Params=self.where)
+        self.assertEqual(self.ask("PUT", put, b"by url", {"content-type": "binary/octet-stream"})[0], 200)
+        self.assertEqual(self.stored()["sha256"], sha256(b"by url"))
+        get = self.s3.generate_presigned_url("get_object", Params=dict(self.where, ResponseContentType="text/x"))
+        self.assertEqual(self.ask("GET", get), (200, b"by url"))
+        self.assertEqual(self.ask("GET", get, headers={"range": "bytes=-3"}), (206, b"url"))
+
+    def test_forged_urls_are_refused_before_anything_is_sent(self):
+        url = self.s3.generate_presigned_url("get_object", Params=self.where)
+        self.assertEqual(self.ask("GET", url[:-1] + ("0" if url[-1] != "0" else "1"))[0], 403)
+        self.assert_nothing_sent()
+
+    def test_forms(self):
+        fields = {"Content-Type": "text/form", "x-amz-meta-m": "1"}
+        conditions = [{name: value} for name, value in fields.items()] + [["content-length-range", 1, 1000]]
+        form = self.s3.generate_presigned_post(self.name, self.where["Key"], Fields=fields, Conditions=conditions)
+        boundary, out = "boundary", b""
+        for field, value in form["fields"].items():
+            out += f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+        out += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'.encode()
+        whole = out + b"by form" + f"\r\n--{boundary}--\r\n".encode()
+        headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+        status, answer = self.ask("POST", form["url"], whole, headers)
+        if status == 501:
+            self.assert_nothing_sent()
+            self.skipTest("not implemented, and refused before anything was sent")
+        self.assertEqual(status, 204, answer)
+        found = self.stored()
+        self.assertEqual((found["sha256"], found["content"], user(found)),
+                         (sha256(b"by form"), {"content-type": "text/form"}, {"m": "1"}))
+        # Longer than the policy allows.
+        large = out + b"x" * 1001 + f"\r\n--{boundary}--\r\n".encode()
+        self.assertEqual(self.ask("POST", form["url"], large, headers)[0], 400)
+        self.assertEqual(self.stored()["sha256"], sha256(b"by form"))
+
+
 class Copies(GcsCase):
     def setUp(self):
         super().setUp()
@@ -561,9 +637,10 @@ class Refusals(GcsCase):
         self.refused(("AccessDenied", "InvalidArgument"), self.s3.put_object, **where, Body=b"x")
         self.refused(("AccessDenied", "NoSuchKey", "InvalidArgument"), self.s3.get_object, **where)
         self.assert_nothing_sent()
-        keys = [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.name)["Contents"]]
-        self.assertIn(self.at + "shown", keys)
-        self.assertNotIn(".aqueduct/x", keys)
+        for prefix, shown in ((".aq", []), (self.at, [self.at + "shown"])):
+            listed = self.s3.list_objects_v2(Bucket=self.name, Prefix=prefix)
+            self.assertEqual([entry["Key"] for entry in listed.get("Contents", [])], shown)
+        self.assertNotIn("CommonPrefixes", self.s3.list_objects_v2(Bucket=self.name, Prefix=".a", Delimiter="/"))
 
 
 class Failures(GcsCase):
@@ -613,8 +690,13 @@ class Checksums(GcsCase):
                         self.assertEqual(got["Body"].read(), body)
                         self.assertNotIn("ContentEncoding", got)
                         self.assertEqual(put["ETag"], quoted_md5(body))
-                        if algorithm:
-                            self.assertIn(f"Checksum{algorithm}", put)
+
+    def test_what_was_compared_is_told(self):
+        for scheme in bed.schemes():
+            for algorithm in ALGORITHMS:
+                with self.subTest(f"{scheme} {algorithm}"):
+                    put = client("gcs", scheme=scheme).put_object(**self.where, Body=b"x", ChecksumAlgorithm=algorithm)
+                    self.assertIn(f"Checksum{algorithm}", sorted(put))
 
     def test_one_told_beforehand_is_kept(self):
         for algorithm in ALGORITHMS:
@@ -651,6 +733,10 @@ class Checksums(GcsCase):
 
 
 class Corruption(GcsCase):
+    def setUp(self):
+        super().setUp()
+        self.s3 = client("gcs", retries={"total_max_attempts": 1})
+
     def test_what_arrived_otherwise_than_it_was_sent_does_not_stay(self):
         for bucket in ("g-one", "g-account"):
             with self.subTest(bucket):
@@ -658,14 +744,17 @@ class Corruption(GcsCase):
                 control("corrupt")
                 with self.assertRaises(ClientError) as caught:
                     self.s3.put_object(**where, Body=bed.random_bytes(1000))
-                self.assertGreaterEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], 400)
+                self.assertEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], 500)
                 self.assertIsNone(stored(bucket, where["Key"]))
+                there = place(bucket, where["Key"])
+                self.assertNotIn(there["name"], control("names", bucket=there["bucket"]), "kept as an older version")
 
     def test_a_part_that_arrived_otherwise_is_refused(self):
         upload = dict(self.where, UploadId=self.s3.create_multipart_upload(**self.where)["UploadId"])
         control("corrupt")
-        with self.assertRaises(ClientError):
+        with self.assertRaises(ClientError) as caught:
             self.s3.upload_part(**upload, PartNumber=1, Body=b"12345")
+        self.assertEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], 500)
         self.s3.abort_multipart_upload(**upload)
 
 
