@@ -1,27 +1,18 @@
-"""boto3 over Cloud Storage: objects. Round trips, metadata, ranges, conditions, copies, deletes, tags, refusals."""
+"""boto3 over Cloud Storage: objects. Round trips, names, metadata, ranges, conditions, races, deletes, versions."""
 
 import base64
 import gzip
-import hashlib
-import io
 import urllib.parse
-from datetime import datetime, timedelta, timezone
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 
 from botocore.exceptions import ClientError
 
 import bed
 import sigv4
 from bed import MIB, client, name
-from gcsbed import GcsCase, control, seed, sha256, stored, user
+from gcsbed import HOUR, GcsCase, control, quoted_md5, seed, sha256, stored, user
 from s3_objects import ODD_KEYS
-from s3_streaming import SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER, BODY, Upload, flip
-
-HOUR = timedelta(hours=1)
-ALGORITHMS = ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"]
-
-
-def quoted_md5(body):
-    return f'"{hashlib.md5(body).hexdigest()}"'
 
 
 class Objects(GcsCase):
@@ -310,88 +301,32 @@ class Conditions(GcsCase):
         self.assertIsNone(self.stored())
 
 
-class Copies(GcsCase):
-    def setUp(self):
-        super().setUp()
-        self.body = bed.random_bytes(100_000)
-        self.put("src +ü", self.body, Metadata={"a": "1"}, ContentType="text/one", CacheControl="no-cache",
-                 Tagging="k=v&city=Z%C3%BCrich")
-        self.source = {"Bucket": self.name, "Key": self.at + "src +ü"}
-        self.sent()
+class Races(GcsCase):
+    def together(self, call, count=8):
+        """The outcomes of calls at once: what was answered, or the code of the refusal."""
+        def one(index):
+            try:
+                return call(client("gcs", retries={"total_max_attempts": 1}), index)["ResponseMetadata"]["HTTPStatusCode"]
+            except ClientError as error:
+                return error.response["Error"]["Code"]
 
-    def copy(self, key="dst", **more):
-        return self.s3.copy_object(**{"Bucket": self.name, "Key": self.at + key, "CopySource": self.source, **more})
+        with ThreadPoolExecutor(count) as pool:
+            return sorted(map(str, pool.map(one, range(count))))
 
-    def test_copy_keeps_everything(self):
-        answer = self.copy()["CopyObjectResult"]
-        self.assertEqual([one["method"] for one in self.sent()], ["PUT"])
-        got = self.get("dst")
-        self.assertEqual(got["Body"].read(), self.body)
-        self.assertEqual((got["Metadata"], got["ContentType"], got["CacheControl"]), ({"a": "1"}, "text/one", "no-cache"))
-        self.assertEqual(answer["ETag"], got["ETag"])
-        self.assertLess(abs((answer["LastModified"] - got["LastModified"]).total_seconds()), 2)
-        tags = self.s3.get_object_tagging(Bucket=self.name, Key=self.at + "dst")["TagSet"]
-        self.assertEqual({tag["Key"]: tag["Value"] for tag in tags}, {"k": "v", "city": "Zürich"})
+    def test_one_of_many_creates_an_object(self):
+        outcomes = self.together(lambda s3, index: s3.put_object(**self.where, Body=str(index).encode(), IfNoneMatch="*"))
+        self.assertEqual(outcomes, ["200"] + ["PreconditionFailed"] * 7)
 
-    def test_copy_replaces_metadata_and_keeps_tags(self):
-        self.copy(MetadataDirective="REPLACE", Metadata={"b": "2"}, ContentType="text/two")
-        got = self.get("dst")
-        self.assertEqual((got["Metadata"], got["ContentType"]), ({"b": "2"}, "text/two"))
-        self.assertNotIn("CacheControl", got)
-        self.assertEqual(got["TagCount"], 2)
+    def test_one_of_many_replaces_an_object(self):
+        etag = self.put()["ETag"]
+        outcomes = self.together(lambda s3, index: s3.put_object(**self.where, Body=str(index).encode(), IfMatch=etag))
+        self.assertEqual(outcomes, ["200"] + ["PreconditionFailed"] * 7)
 
-    def test_copy_replaces_tags_and_keeps_metadata(self):
-        self.copy(TaggingDirective="REPLACE", Tagging="n=1")
-        got = self.get("dst")
-        self.assertEqual((got["Metadata"], got["ContentType"], got["CacheControl"]), ({"a": "1"}, "text/one", "no-cache"))
-        tags = self.s3.get_object_tagging(Bucket=self.name, Key=self.at + "dst")["TagSet"]
-        self.assertEqual(tags, [{"Key": "n", "Value": "1"}])
-
-    def test_copy_replaces_both(self):
-        self.copy(MetadataDirective="REPLACE", Metadata={"b": "2"}, TaggingDirective="REPLACE", Tagging="n=1")
-        got = self.get("dst")
-        self.assertEqual((got["Metadata"], got["TagCount"]), ({"b": "2"}, 1))
-
-    def test_copy_onto_itself_replaces_metadata(self):
-        self.copy("src +ü", MetadataDirective="REPLACE", Metadata={"b": "2"})
-        got = self.get("src +ü")
-        self.assertEqual((got["Metadata"], got["Body"].read()), ({"b": "2"}, self.body))
-
-    def test_copy_onto_itself_without_a_change_is_refused(self):
-        self.refused("InvalidRequest", self.copy, "src +ü", status=400)
-
-    def test_copy_changes_the_class(self):
-        self.copy(StorageClass="STANDARD_IA")
-        self.assertEqual((self.stored("dst")["class"], self.stored("dst")["metadata"]["a"]), ("NEARLINE", "1"))
-
-    def test_conditions_on_the_source(self):
-        etag = self.head("src +ü")["ETag"]
-        now = datetime.now(timezone.utc)
-        for condition in (
-            {"CopySourceIfMatch": '"00"'}, {"CopySourceIfNoneMatch": etag}, {"CopySourceIfModifiedSince": now + HOUR},
-            {"CopySourceIfUnmodifiedSince": now - HOUR},
-        ):
-            with self.subTest(condition):
-                self.refused("PreconditionFailed", self.copy, **condition, status=412)
-        self.assertIsNone(self.stored("dst"))
-        self.copy(CopySourceIfMatch=etag, CopySourceIfUnmodifiedSince=now + HOUR)
-        self.assertEqual(self.stored("dst")["sha256"], sha256(self.body))
-
-    def test_conditions_on_the_target(self):
-        self.copy(IfNoneMatch="*")
-        self.refused("PreconditionFailed", self.copy, IfNoneMatch="*", status=412)
-        self.refused("PreconditionFailed", self.copy, IfMatch='"00"', status=412)
-        self.copy(IfMatch=self.head("dst")["ETag"])
-
-    def test_missing_sources(self):
-        self.refused("NoSuchKey", self.copy, CopySource=dict(self.source, Key=self.at + "none"), status=404)
-        self.refused("NoSuchBucket", self.copy, CopySource=dict(self.source, Bucket="nobodys"), status=404)
-
-    def test_copy_to_another_resource(self):
-        target = {"Bucket": name("g-two"), "Key": self.at + "dst"}
-        self.carried_out(self.s3.copy_object, **target, CopySource=self.source)
-        got = self.s3.get_object(**target)
-        self.assertEqual((got["Body"].read(), got["Metadata"], got["ContentType"]), (self.body, {"a": "1"}, "text/one"))
+    def test_many_write_many_keys(self):
+        outcomes = self.together(lambda s3, index: s3.put_object(Bucket=self.name, Key=f"{self.at}{index}", Body=b"x" * index))
+        self.assertEqual(outcomes, ["200"] * 8)
+        found = self.s3.list_objects_v2(Bucket=self.name, Prefix=self.at)["Contents"]
+        self.assertEqual([entry["Size"] for entry in found], list(range(8)))
 
 
 class Deletes(GcsCase):
@@ -423,324 +358,6 @@ class Deletes(GcsCase):
         answer = self.s3.delete_objects(Bucket=self.name, Delete={"Objects": [{"Key": key} for key in keys]})
         self.assertEqual(len(answer["Deleted"]), 1000)
         self.assertNotIn("Contents", self.s3.list_objects_v2(Bucket=self.name, Prefix=self.at))
-
-
-class Tags(GcsCase):
-    def tags(self, **where):
-        return {tag["Key"]: tag["Value"] for tag in self.s3.get_object_tagging(**(where or self.where))["TagSet"]}
-
-    def test_of_an_upload(self):
-        self.put(Tagging="kind=test&city=Z%C3%BCrich&empty=")
-        self.assertEqual(self.tags(), {"kind": "test", "city": "Zürich", "empty": ""})
-        self.assertEqual(self.head()["TagCount"], 3)
-        self.assertEqual(self.head()["Metadata"], {}, "tags are shown as metadata")
-
-    def test_of_an_object_without(self):
-        self.put()
-        self.assertEqual(self.tags(), {})
-        self.refused("NoSuchKey", self.s3.get_object_tagging, Bucket=self.name, Key=self.at + "none", status=404)
-
-    def test_change_without_the_object(self):
-        where = {"Bucket": name("g-account"), "Key": self.at + "k"}
-        self.s3.put_object(**where, Body=b"x", Metadata={"m": "1"}, Tagging="a=1")
-        before = stored("g-account", where["Key"])
-        self.s3.put_object_tagging(**where, Tagging={"TagSet": [{"Key": "k &=", "Value": "v ü"}]})
-        self.assertEqual(self.tags(**where), {"k &=": "v ü"})
-        after = stored("g-account", where["Key"])
-        self.assertEqual((after["generation"], after["metadata"]["m"]), (before["generation"], "1"))
-        self.s3.delete_object_tagging(**where)
-        self.assertEqual(self.tags(**where), {})
-        left = stored("g-account", where["Key"])
-        self.assertEqual((user(left), "aqueduct_tags" in left["metadata"]), ({"m": "1"}, False))
-
-    def test_change_with_hmac_keys(self):
-        # Google's JSON API, which alone changes metadata in place, takes none.
-        self.put(Metadata={"m": "1"})
-        self.carried_out(self.s3.put_object_tagging, **self.where, Tagging={"TagSet": [{"Key": "k", "Value": "v"}]})
-        self.assertEqual((self.tags(), self.head()["Metadata"]), ({"k": "v"}, {"m": "1"}))
-
-    def test_of_what_is_not_there(self):
-        where = {"Bucket": name("g-account"), "Key": self.at + "none"}
-        self.refused("NoSuchKey", self.s3.put_object_tagging, **where, Tagging={"TagSet": []}, status=404)
-
-
-class Attributes(GcsCase):
-    def test_of_an_object(self):
-        etag = self.put(body=b"12345", StorageClass="STANDARD_IA")["ETag"]
-        asked = ["ETag", "ObjectSize", "StorageClass", "Checksum", "ObjectParts"]
-        answer = self.s3.get_object_attributes(**self.where, ObjectAttributes=asked)
-        self.assertEqual(
-            (answer["ETag"], answer["ObjectSize"], answer["StorageClass"]), (etag.strip('"'), 5, "STANDARD_IA")
-        )
-        self.refused("NoSuchKey", self.s3.get_object_attributes, Bucket=self.name, Key=self.at + "none",
-                     ObjectAttributes=["ETag"], status=404)
-
-    def test_what_was_never_configured(self):
-        self.put()
-        s3, bucket = self.s3, {"Bucket": self.name}
-        self.assertEqual(s3.head_bucket(**bucket)["ResponseMetadata"]["HTTPStatusCode"], 200)
-        s3.get_bucket_location(**bucket)
-        self.assertNotIn("Status", s3.get_bucket_versioning(**bucket))
-        self.assertEqual([grant["Permission"] for grant in s3.get_bucket_acl(**bucket)["Grants"]], ["FULL_CONTROL"])
-        self.assertEqual([grant["Permission"] for grant in s3.get_object_acl(**self.where)["Grants"]], ["FULL_CONTROL"])
-        self.refused("NoSuchLifecycleConfiguration", s3.get_bucket_lifecycle_configuration, **bucket, status=404)
-        self.refused("NoSuchCORSConfiguration", s3.get_bucket_cors, **bucket, status=404)
-        self.refused("NoSuchBucketPolicy", s3.get_bucket_policy, **bucket, status=404)
-        self.refused("NoSuchTagSet", s3.get_bucket_tagging, **bucket, status=404)
-
-
-class Refusals(GcsCase):
-    def test_what_cannot_be_expressed_is_refused_before_anything_is_sent(self):
-        self.put()
-        s3, bucket, where = self.s3, {"Bucket": self.name}, self.where
-        rules = {"Rules": [{"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}
-        cors = {"CORSRules": [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"]}]}
-        until = datetime.now(timezone.utc) + HOUR
-        calls = {
-            "object acl": lambda: s3.put_object_acl(**where, ACL="public-read"),
-            "bucket acl": lambda: s3.put_bucket_acl(**bucket, ACL="public-read"),
-            "acl of an upload": lambda: self.put(ACL="public-read"),
-            "grants of an upload": lambda: self.put(GrantRead='uri="http://acs.amazonaws.com/groups/global/AllUsers"'),
-            "versioning": lambda: s3.put_bucket_versioning(**bucket, VersioningConfiguration={"Status": "Enabled"}),
-            "lock configuration": lambda: s3.put_object_lock_configuration(
-                **bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}),
-            "retention": lambda: s3.put_object_retention(
-                **where, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until}),
-            "legal hold": lambda: s3.put_object_legal_hold(**where, LegalHold={"Status": "ON"}),
-            "lock of an upload": lambda: self.put(ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=until),
-            "policy": lambda: s3.put_bucket_policy(**bucket, Policy="{}"),
-            "lifecycle": lambda: s3.put_bucket_lifecycle_configuration(**bucket, LifecycleConfiguration=rules),
-            "cors": lambda: s3.put_bucket_cors(**bucket, CORSConfiguration=cors),
-            "bucket tags": lambda: s3.put_bucket_tagging(**bucket, Tagging={"TagSet": [{"Key": "k", "Value": "v"}]}),
-            "website": lambda: s3.put_bucket_website(
-                **bucket, WebsiteConfiguration={"IndexDocument": {"Suffix": "i"}}),
-            "restore": lambda: s3.restore_object(**where, RestoreRequest={"Days": 1}),
-            "key service": lambda: self.put(ServerSideEncryption="aws:kms", SSEKMSKeyId="k"),
-            "unknown class": lambda: self.put(StorageClass="OUTPOSTS"),
-            "torrent": lambda: s3.get_object_torrent(**where),
-        }
-        self.sent()
-        for what, call in calls.items():
-            with self.subTest(what):
-                self.refused("NotImplemented", call, status=501)
-                self.assert_nothing_sent()
-        self.assertEqual(self.get()["Body"].read(), b"body")
-
-    def test_wrong_bucket(self):
-        self.refused("NoSuchBucket", self.s3.get_object, Bucket="nobodys", Key="k", status=404)
-        self.refused("NoSuchBucket", self.s3.list_objects_v2, Bucket=name("one"), status=404)
-        self.assert_nothing_sent()
-
-    def test_wrong_key(self):
-        key_id, secret = bed.BED["keys"]["gcs"]
-        unknown = client(("AQDTNOBODYNOBODYNOBO", secret))
-        self.refused("InvalidAccessKeyId", unknown.get_object, **self.where, status=403)
-        forged = client((key_id, "x" * 40))
-        self.refused("SignatureDoesNotMatch", forged.get_object, **self.where, status=403)
-        self.refused(("AccessDenied", "NoSuchBucket"), client("admin").get_object, **self.where)
-        self.assert_nothing_sent()
-
-    def test_key_that_may_only_read(self):
-        self.put()
-        self.sent()
-        reader = client("gcs_read")
-        self.assertEqual(reader.get_object(**self.where)["Body"].read(), b"body")
-        self.sent()
-        self.refused("AccessDenied", reader.put_object, **self.where, Body=b"x", status=403)
-        self.refused("AccessDenied", reader.delete_object, **self.where, status=403)
-        self.assert_nothing_sent()
-
-    def test_out_of_the_prefix(self):
-        self.refused(("AccessDenied", "InvalidArgument", "InvalidURI"), self.put, "../../outside")
-        self.assertEqual([one for one in control("names", bucket="g-upstream-one") if not one.startswith("team/g one/")], [])
-
-    def test_names_of_our_own_are_refused_and_hidden(self):
-        where = {"Bucket": self.name, "Key": ".aqueduct/x"}
-        seed(self.bucket, [".aqueduct/x", self.at + "shown"])
-        self.sent()
-        self.refused(("AccessDenied", "InvalidArgument"), self.s3.put_object, **where, Body=b"x")
-        self.refused(("AccessDenied", "NoSuchKey", "InvalidArgument"), self.s3.get_object, **where)
-        self.assert_nothing_sent()
-        keys = [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.name)["Contents"]]
-        self.assertIn(self.at + "shown", keys)
-        self.assertNotIn(".aqueduct/x", keys)
-
-
-class Failures(GcsCase):
-    """What the store answers, and what the client hears."""
-
-    def expect(self, fault, code, status, call=None):
-        control("faults", [fault] * 5)
-        answer = self.refused(code, call or self.put, status=status)
-        control("faults", [])
-        return answer
-
-    def test_throttling_is_slow_down(self):
-        fault = {"status": 429, "code": "SlowDown", "headers": {"Retry-After": "7"}}
-        answer = self.expect(fault, "SlowDown", 503)
-        self.assertEqual(answer["ResponseMetadata"]["HTTPHeaders"]["retry-after"], "7")
-
-    def test_a_refused_credential_is_not_the_clients(self):
-        for status, code in ((401, "AuthenticationRequired"), (403, "SignatureDoesNotMatch"), (403, "InvalidAccessKeyId")):
-            with self.subTest(code):
-                answer = self.expect({"status": status, "code": code}, "AccessDenied", 403)
-                self.assertNotIn("ordered by the suite", answer["Error"]["Message"])
-
-    def test_a_missing_bucket_is_told(self):
-        self.expect({"status": 404, "code": "NoSuchBucket"}, "NoSuchBucket", 404, self.get)
-
-    def test_a_store_that_is_down(self):
-        self.expect({"status": 503, "code": "ServiceUnavailable"}, ("ServiceUnavailable", "SlowDown"), 503)
-
-    def test_a_read_is_tried_again(self):
-        self.put()
-        control("faults", [{"method": "GET", "status": 503, "code": "ServiceUnavailable"}])
-        self.assertEqual(self.get()["Body"].read(), b"body")
-
-
-class Checksums(GcsCase):
-    def test_every_algorithm_and_mode(self):
-        # Over https botocore sends the checksum as a trailer, over http as a header.
-        for scheme in bed.schemes():
-            for mode in ("when_supported", "when_required"):
-                s3 = client("gcs", scheme=scheme, request_checksum_calculation=mode, response_checksum_validation=mode)
-                for algorithm in [None, *ALGORITHMS]:
-                    with self.subTest(f"{scheme} {mode} {algorithm}"):
-                        body = bed.random_bytes(150_001)
-                        asked = {"ChecksumAlgorithm": algorithm} if algorithm else {}
-                        put = s3.put_object(**self.where, Body=io.BytesIO(body), **asked)
-                        got = s3.get_object(**self.where, ChecksumMode="ENABLED")
-                        self.assertEqual(got["Body"].read(), body)
-                        self.assertNotIn("ContentEncoding", got)
-                        self.assertEqual(put["ETag"], quoted_md5(body))
-                        if algorithm:
-                            self.assertIn(f"Checksum{algorithm}", put)
-
-    def test_one_told_beforehand_is_kept(self):
-        for algorithm in ALGORITHMS:
-            with self.subTest(algorithm):
-                put = self.put(ChecksumAlgorithm=algorithm)
-                head = self.head(ChecksumMode="ENABLED")
-                self.assertEqual(head[f"Checksum{algorithm}"], put[f"Checksum{algorithm}"])
-
-    def test_crc32c_of_any_object_is_told(self):
-        seed(self.bucket, [self.where["Key"]])
-        self.assertIn("ChecksumCRC32C", self.head(ChecksumMode="ENABLED"))
-
-    def test_wrong_header_leaves_the_old_object(self):
-        self.put(body=b"old")
-        wrong = {"ChecksumCRC32": "AAAAAA==", "ChecksumCRC32C": "AAAAAA==", "ChecksumSHA1": "A" * 27 + "=",
-                 "ChecksumSHA256": "A" * 43 + "=", "ChecksumCRC64NVME": "AAAAAAAAAAA="}
-        for scheme in bed.schemes():
-            for field, value in wrong.items():
-                with self.subTest(f"{scheme} {field}"):
-                    self.refused(("BadDigest", "InvalidRequest"), client("gcs", scheme=scheme).put_object, **self.where,
-                                 Body=b"new", **{field: value}, status=400)
-                    self.assertEqual(self.stored()["sha256"], sha256(b"old"))
-
-    def test_wrong_header_of_an_empty_object_leaves_nothing(self):
-        self.refused("BadDigest", self.put, body=b"", ChecksumSHA256="A" * 43 + "=", status=400)
-        self.assertIsNone(self.stored())
-
-    def test_wrong_md5_leaves_nothing(self):
-        s3 = client("gcs", request_checksum_calculation="when_required")
-        for md5, code in {"1B2M2Y8AsgTpgAmY7PhCfg==": "BadDigest", "nonsense": "InvalidDigest"}.items():
-            with self.subTest(code):
-                self.refused(code, s3.put_object, **self.where, Body=b"x", ContentMD5=md5, status=400)
-        self.assertIsNone(self.stored())
-
-
-class Corruption(GcsCase):
-    def test_what_arrived_otherwise_than_it_was_sent_does_not_stay(self):
-        for bucket in ("g-one", "g-account"):
-            with self.subTest(bucket):
-                where = {"Bucket": name(bucket), "Key": self.at + "k"}
-                control("corrupt")
-                with self.assertRaises(ClientError) as caught:
-                    self.s3.put_object(**where, Body=bed.random_bytes(1000))
-                self.assertGreaterEqual(caught.exception.response["ResponseMetadata"]["HTTPStatusCode"], 400)
-                self.assertIsNone(stored(bucket, where["Key"]))
-
-    def test_a_part_that_arrived_otherwise_is_refused(self):
-        upload = dict(self.where, UploadId=self.s3.create_multipart_upload(**self.where)["UploadId"])
-        control("corrupt")
-        with self.assertRaises(ClientError):
-            self.s3.upload_part(**upload, PartNumber=1, Body=b"12345")
-        self.s3.abort_multipart_upload(**upload)
-
-
-class Payloads(GcsCase):
-    """Every payload mode, signed by hand."""
-
-    bucket = "g-two"
-
-    def upload(self, payload, scheme="http"):
-        upload = Upload(payload, scheme, self.bucket)
-        upload.signer = sigv4.Signer(*bed.BED["keys"]["gcs"], bed.BED["region"])
-        return upload
-
-    def refused_upload(self, upload, answer, code):
-        self.assertEqual(answer[0] // 100, 4, answer[1][:300])
-        self.assertIn(f"<Code>{code}</Code>".encode(), answer[1])
-        self.assertIsNone(stored(self.bucket, upload.key), "stored although refused")
-
-    def test_right_bodies_are_stored_decoded(self):
-        for scheme in bed.schemes():
-            for payload in (sha256(BODY), "UNSIGNED-PAYLOAD", SIGNED, SIGNED_TRAILER, UNSIGNED_TRAILER):
-                with self.subTest(f"{scheme} {payload[:40]}"):
-                    upload = self.upload(payload, scheme)
-                    head = upload.sign()
-                    body = upload.body() if payload.startswith("STREAMING") else BODY
-                    self.assertEqual(upload.send(head, body)[0], 200)
-                    found = stored(self.bucket, upload.key)
-                    self.assertEqual((found["sha256"], found["content"]),
-                                     (sha256(BODY), {"content-type": "binary/octet-stream"}))
-
-    def test_wrong_payload_hash_leaves_nothing(self):
-        upload = self.upload(sha256(b"other"))
-        self.refused_upload(upload, upload.send(upload.sign(), BODY), "XAmzContentSHA256Mismatch")
-
-    def test_wrong_chunk_signature_leaves_nothing(self):
-        for payload in (SIGNED, SIGNED_TRAILER):
-            for where in (0, 2, 3):
-                with self.subTest(f"{payload} {where}"):
-                    upload = self.upload(payload)
-                    head = upload.sign()
-                    self.refused_upload(upload, upload.send(head, upload.body(bend=flip(where))), "SignatureDoesNotMatch")
-
-    def test_wrong_trailer_checksum_leaves_nothing(self):
-        for payload in (SIGNED_TRAILER, UNSIGNED_TRAILER):
-            with self.subTest(payload):
-                upload = self.upload(payload)
-                head = upload.sign()
-                self.refused_upload(upload, upload.send(head, upload.body(checksum="AAAAAA==")), "BadDigest")
-
-    def test_a_body_that_ends_early_leaves_nothing(self):
-        for payload in ("UNSIGNED-PAYLOAD", SIGNED, UNSIGNED_TRAILER):
-            with self.subTest(payload):
-                upload = self.upload(payload)
-                head = upload.sign()
-                body = upload.body() if payload.startswith("STREAMING") else BODY
-                try:
-                    self.assertNotIn(upload.send(head, body[:150_000], length=len(body))[0], (200, 204))
-                except (OSError, bed.socket.timeout, Exception) as error:
-                    self.assertIn(type(error).__name__, ("RemoteDisconnected", "ConnectionResetError", "BadStatusLine"))
-                self.assertIsNone(stored(self.bucket, upload.key))
-
-
-class Large(GcsCase):
-    def test_64_mib_streamed_up_and_down(self):
-        body = bed.random_bytes(64 * MIB, seed=11)
-        for scheme in bed.schemes():
-            with self.subTest(scheme):
-                s3 = client("gcs", scheme=scheme)
-                put = s3.put_object(**self.where, Body=io.BytesIO(body))
-                self.assertEqual(put["ETag"], quoted_md5(body))
-                self.assertEqual(self.stored()["sha256"], sha256(body))
-                digest, got = hashlib.sha256(), s3.get_object(**self.where)["Body"]
-                for block in got.iter_chunks(MIB):
-                    digest.update(block)
-                self.assertEqual(digest.hexdigest(), sha256(body))
 
 
 class Versions(GcsCase):

@@ -1,7 +1,6 @@
 """The command-line clients over Cloud Storage: aws, s5cmd and rclone, each there and back."""
 
 import bed
-from bed import client, name
 from gcsbed import GcsCase
 from s3_tools import Tool as AnyTool
 

@@ -1,15 +1,10 @@
 """boto3 over Cloud Storage: uploads in parts."""
 
-import hashlib
 import io
 
 import bed
 from bed import MIB, client, name
-from gcsbed import GcsCase, control, place, sha256
-
-
-def quoted_md5(body):
-    return f'"{hashlib.md5(body).hexdigest()}"'
+from gcsbed import GcsCase, control, place, quoted_md5, sha256
 
 
 class Uploads(GcsCase):

@@ -7,11 +7,14 @@ import unittest
 import urllib.error
 import urllib.parse
 import urllib.request
+from datetime import timedelta
 
 from botocore.exceptions import ClientError
 
 import bed
 from bed import BED, Case, client, fresh, name
+
+HOUR = timedelta(hours=1)
 
 
 def control(what, given=None, **query):
@@ -50,6 +53,10 @@ def seed(bucket, keys, **more):
 
 def sha256(body):
     return hashlib.sha256(body).hexdigest()
+
+
+def quoted_md5(body):
+    return f'"{hashlib.md5(body).hexdigest()}"'
 
 
 @unittest.skipIf(bed.DIRECT, "only over Aqueduct")

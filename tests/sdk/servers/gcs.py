@@ -6,13 +6,13 @@
 CONFIG is JSON: `buckets` ({name: {"versioned": bool}}), `keys` ({access id: {"secret", "buckets"}}) and `accounts`
 ({e-mail: {"modulus" (hexadecimal), "buckets"}}). Whoever is named may do everything in the buckets named beside him.
 
-Where the manual says nothing, what is harder for a client was chosen: a batch delete tells of keys that are not there as
-errors, a page of no keys cannot be asked for, a marker that is a common prefix hides nothing under it. A listing of
-versions has the names and the order of a recorded answer of Google's: oldest first, `Encoding-Type`.
+Where the manual says nothing, what is harder for a client was chosen: a batch delete tells of keys that are not there
+as errors, a page of no keys cannot be asked for, a marker that is a common prefix hides nothing under it. A listing of
+versions is as others report Google's own: the oldest first, and `Encoding-Type` where all other listings of S3's kind
+have `EncodingType`.
 """
 
 import base64
-import binascii
 import gzip
 import hashlib
 import json
@@ -20,208 +20,20 @@ import re
 import secrets
 import sys
 import threading
-import urllib.parse
+import time
 import xml.etree.ElementTree as ElementTree
-from datetime import datetime, timezone
-from email.utils import formatdate, parsedate_to_datetime
-from xml.sax.saxutils import escape
+from email.utils import formatdate
 
 import gcs_auth
 import gcs_store
+from gcs_rules import (
+    ATTRIBUTES, COPY, CUSTOMER_KEY, HASHES, META, NAME_BYTES_MAX, PAGE_MAX, PART_BYTES_MIN, READ, SOURCE, UPLOADS,
+    V1, V2, VERSIONS, WRITE, allow, attributes, check_hashes, check_key, check_metadata, customer_key, document,
+    element, generation_match, hashes, namer, number, span, stamp, text, told_of, told_of_key, unchanged,
+)
 from wire import Refused, Reply, Server, decode, violation
 
-NAMESPACE = "http://doc.s3.amazonaws.com/2006-03-01"
-CONTENT = ("cache-control", "content-disposition", "content-encoding", "content-language", "content-type")
-CLASSES = {"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"}
-META = "x-goog-meta-"
-METADATA_BYTES_MAX = 8 * 1024
-NAME_BYTES_MAX = 1024
-PART_BYTES_MIN = 5 << 20
-PAGE_MAX = 1000
 JSON_OBJECT = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)")
-
-EVERYWHERE = {"x-goog-date", "x-goog-content-sha256", "x-goog-user-project"}
-WRITE = {"x-goog-if-generation-match", "x-goog-if-metageneration-match"}
-READ = WRITE | {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"}
-SOURCE = "x-goog-copy-source"
-COPY = WRITE | {SOURCE, "x-goog-metadata-directive", "x-goog-storage-class", SOURCE + "-generation"} | {
-    f"{SOURCE}-if-{what}"
-    for what in ("generation-match", "metageneration-match", "match", "none-match", "modified-since", "unmodified-since")
-}
-ATTRIBUTES = {"x-goog-storage-class", META}
-HASHES = {"x-goog-hash", "content-md5"}
-# Headers that mean something wherever they appear: unknown to an operation, they are wrong there.
-MEANING = re.compile(r"x-goog-|x-amz-|if-|range$|content-md5$")
-V1 = {"prefix", "delimiter", "marker", "max-keys", "encoding-type"}
-V2 = {"list-type", "prefix", "delimiter", "max-keys", "encoding-type", "continuation-token", "start-after", "fetch-owner"}
-VERSIONS = {"versions", "prefix", "delimiter", "max-keys", "encoding-type", "key-marker", "version-id-marker", "marker",
-            "generation-marker"}
-UPLOADS = {"uploads", "prefix", "delimiter", "max-uploads", "encoding-type", "key-marker", "upload-id-marker"}
-
-
-def allow(request, query=(), headers=(), body=False):
-    """Refuses what this operation does not know."""
-    for name in request.query:
-        if name not in query:
-            raise violation(f"the parameter {name}")
-    headers = EVERYWHERE | set(headers)
-    for name in request.headers:
-        known = name in headers or META in headers and name.startswith(META)
-        if MEANING.match(name) and not known:
-            code = "ExcessHeaderValues" if name.startswith("x-amz-") else "InvalidArgument"
-            raise violation(f"the header {name}", code=code)
-    if request.body and not body:
-        raise violation("a body where none belongs")
-
-
-def element(name, *inside):
-    return f"<{name}>{''.join(inside)}</{name}>"
-
-
-def text(name, value):
-    return element(name, escape(str(value)))
-
-
-def document(root, *inside):
-    body = f"<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{NAMESPACE}'>{''.join(inside)}</{root}>"
-    return Reply(200, [("Content-Type", "application/xml; charset=UTF-8")], body.encode())
-
-
-def stamp(seconds):
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-
-
-def namer(request):
-    """How names are written into a listing."""
-    encoding = request.query.get("encoding-type")
-    if encoding not in (None, "url"):
-        raise violation(f"the encoding {encoding}")
-    return (lambda name: urllib.parse.quote_plus(name, safe="/-_.*")) if encoding else (lambda name: name)
-
-
-def number(request, name, default, most=PAGE_MAX):
-    value = request.query.get(name, str(default))
-    if not value.isdigit() or not 1 <= int(value):
-        raise violation(f"{name}={value}")
-    return min(int(value), most)
-
-
-def match(value, etag):
-    """Whether a header of entity tags names this one."""
-    if value.strip() == "*":
-        return True
-    tags = re.findall(r'(?:W/)?"([^"]*)"', value)
-    if not tags:
-        raise violation(f"the entity tags {value!r}")
-    return etag in tags
-
-
-def generation_match(headers, name, thing, prefix="x-goog-"):
-    for what, now in (("generation", thing and thing.generation), ("metageneration", thing and thing.metageneration)):
-        wanted = headers.get(f"{prefix}if-{what}-match")
-        if wanted is None:
-            continue
-        if not wanted.isdigit():
-            raise violation(f"the {what} {wanted!r}")
-        if int(wanted) != (now or 0):
-            raise Refused(412, "PreconditionFailed", f"{name} has another {what}")
-
-
-def date(value):
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except ValueError:
-        raise violation(f"the date {value!r}") from None
-
-
-def unchanged(headers, thing, prefix=""):
-    """Whether the reader has it already; refuses where it was to be another."""
-    at = int(thing.updated)
-    if f"{prefix}if-match" in headers:
-        fails = not match(headers[f"{prefix}if-match"], thing.etag)
-    else:
-        since = headers.get(f"{prefix}if-unmodified-since")
-        fails = since is not None and at > date(since)
-    if fails:
-        raise Refused(412, "PreconditionFailed", "a condition on the object")
-    if f"{prefix}if-none-match" in headers:
-        return match(headers[f"{prefix}if-none-match"], thing.etag)
-    since = headers.get(f"{prefix}if-modified-since")
-    return since is not None and at <= date(since)
-
-
-def span(header, size):
-    """First and last byte, or None where the header is none that counts."""
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", (header or "").replace(" ", ""))
-    if not found or found.groups() == ("", "") or all(found.groups()) and int(found[2]) < int(found[1]):
-        return None
-    first = int(found[1]) if found[1] else max(size - int(found[2]), 0)
-    last = min(int(found[2]), size - 1) if found[1] and found[2] else size - 1
-    if first > last or not found[1] and int(found[2]) == 0:
-        raise Refused(416, "InvalidRange", "The requested range cannot be satisfied.", [("Content-Range", f"bytes */{size}")])
-    return first, last
-
-
-def check_hashes(request, body=None):
-    """What the client says of its body, against the body."""
-    body = request.body if body is None else body
-    told = [("md5", request.headers["content-md5"])] if "content-md5" in request.headers else []
-    for pair in filter(None, request.headers.get("x-goog-hash", "").split(",")):
-        told.append(tuple(pair.strip().split("=", 1)))
-    for kind, value in told:
-        if kind not in ("md5", "crc32c"):
-            raise violation(f"the hash {kind}")
-        try:
-            sized = len(base64.b64decode(value, validate=True)) == (16 if kind == "md5" else 4)
-        except binascii.Error:
-            sized = False
-        if not sized:
-            raise Refused(400, "InvalidDigest", f"The {kind} you specified is not valid.")
-        real = base64.b64encode(gcs_store.md5(body)).decode() if kind == "md5" else gcs_store.crc32c(body)
-        if real != value:
-            raise Refused(400, "BadDigest", f"The {kind} you specified did not match what we computed.")
-
-
-def attributes(request):
-    """Content headers, custom metadata and class of what is being written."""
-    headers = request.headers
-    content = {name: headers[name] for name in CONTENT if name in headers}
-    if "aws-chunked" in content.get("content-encoding", ""):
-        raise violation("aws-chunked", code="InvalidArgument")
-    metadata = {name.removeprefix(META): value for name, value in headers.items() if name.startswith(META)}
-    check_metadata(metadata)
-    storage_class = headers.get("x-goog-storage-class")
-    if storage_class not in CLASSES | {None}:
-        raise violation(f"the class {storage_class}", code="InvalidStorageClass")
-    return content, metadata, storage_class
-
-
-def check_metadata(metadata):
-    try:
-        size = sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items())
-    except UnicodeEncodeError:
-        raise violation("metadata that is not UTF-8", code="InvalidMetadata") from None
-    if size > METADATA_BYTES_MAX:
-        raise Refused(400, "MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size.")
-
-
-def hashes(thing):
-    found = [("x-goog-hash", f"crc32c={thing.crc32c}")]
-    return [*found, ("x-goog-hash", f"md5={thing.md5}")] if thing.md5 else found
-
-
-def told_of(thing):
-    """The headers that tell of an object."""
-    headers = [
-        ("ETag", f'"{thing.etag}"'),
-        ("x-goog-generation", str(thing.generation)),
-        ("x-goog-metageneration", str(thing.metageneration)),
-        *hashes(thing),
-        ("x-goog-stored-content-encoding", thing.content.get("content-encoding", "identity")),
-        ("x-goog-stored-content-length", str(thing.size)),
-        ("x-goog-storage-class", thing.storage_class),
-    ]
-    return [*headers, ("x-goog-component-count", str(thing.components))] if thing.components else headers
 
 
 class Gcs:
@@ -444,11 +256,17 @@ class Gcs:
         return thing
 
     def read(self, request, bucket, name):
-        allow(request, {"generation", "response-content-type", "response-content-disposition"}, READ)
+        allow(request, {"generation", "response-content-type", "response-content-disposition"}, READ | CUSTOMER_KEY)
         thing = self.existing(request, bucket, name)
         headers = request.headers
+        key = customer_key(request)
+        if request.method == "GET" or key is not None:
+            check_key(key, thing.key)
         generation_match(headers, name, thing)
-        told = told_of(thing)
+        told = told_of(thing) + told_of_key(thing.key)
+        if key != thing.key:
+            # Whoever has no key is told of the object, but not of its bytes.
+            told = [(name, value) for name, value in told if name != "x-goog-hash"]
         told.append(("Last-Modified", formatdate(int(thing.updated), usegmt=True)))
         if unchanged(headers, thing):
             return Reply(304, told)
@@ -468,12 +286,13 @@ class Gcs:
         return Reply(206, told, thing.body[first : last + 1])
 
     def put(self, request, bucket, name):
-        allow(request, (), WRITE | ATTRIBUTES | HASHES, body=True)
-        made = attributes(request)
+        allow(request, (), WRITE | ATTRIBUTES | HASHES | CUSTOMER_KEY, body=True)
+        made, key = attributes(request), customer_key(request)
         generation_match(request.headers, name, bucket.find(name))
         check_hashes(request)
         thing = bucket.store(name, self.arrived(request), *made)
-        return Reply(200, told_of(thing))
+        thing.key = key
+        return Reply(200, told_of(thing) + told_of_key(key))
 
     def arrived(self, request):
         """The body; once after a suite asked for it, with its last bit flipped behind every check."""
@@ -489,6 +308,7 @@ class Gcs:
         source = source_bucket.find(decode(source_name), int(generation) if generation else None)
         if source is None:
             raise Refused(404, "NoSuchKey", "The specified key does not exist.")
+        check_key(None, source.key)
         generation_match(headers, source.name, source, SOURCE + "-")
         if unchanged(headers, source, SOURCE + "-"):
             raise Refused(412, "PreconditionFailed", "a condition on the source")
@@ -509,9 +329,9 @@ class Gcs:
     def of_upload(self, request, bucket, name):
         method, query = request.method, request.query
         if method == "POST" and "uploads" in query:
-            allow(request, {"uploads"}, ATTRIBUTES)
+            allow(request, {"uploads"}, ATTRIBUTES | CUSTOMER_KEY)
             upload_id = secrets.token_urlsafe(48)
-            bucket.uploads[upload_id] = gcs_store.Upload(name, *attributes(request))
+            bucket.uploads[upload_id] = gcs_store.Upload(name, *attributes(request), customer_key(request))
             return document("InitiateMultipartUploadResult", text("Key", name), text("UploadId", upload_id))
         upload_id = query.get("uploadId")
         upload = bucket.uploads.get(upload_id)
@@ -530,13 +350,14 @@ class Gcs:
         raise violation("the method", 405, "MethodNotAllowed")
 
     def put_part(self, request, upload):
-        allow(request, {"uploadId", "partNumber"}, HASHES, body=True)
+        allow(request, {"uploadId", "partNumber"}, HASHES | CUSTOMER_KEY, body=True)
+        check_key(customer_key(request), upload.key)
         part = request.query.get("partNumber", "")
         if not part.isdigit() or not 1 <= int(part) <= 10_000:
             raise violation(f"the part {part!r}")
         check_hashes(request)
         body = self.arrived(request)
-        made = gcs_store.Part(body, gcs_store.md5(body).hex(), datetime.now().timestamp())
+        made = gcs_store.Part(body, gcs_store.md5(body).hex(), time.time())
         upload.parts[int(part)] = made
         told = [("x-goog-hash", f"crc32c={gcs_store.crc32c(body)}")]
         told.append(("x-goog-hash", "md5=" + base64.b64encode(gcs_store.md5(body)).decode()))
@@ -557,7 +378,7 @@ class Gcs:
         return document("ListPartsResult", *out)
 
     def complete(self, request, bucket, upload_id, upload):
-        allow(request, {"uploadId"}, {"content-md5"}, body=True)
+        allow(request, {"uploadId"}, {"content-md5"} | CUSTOMER_KEY, body=True)
         check_hashes(request)
         asked = []
         for part in self.parsed(request, "CompleteMultipartUpload").findall("Part"):
@@ -574,6 +395,7 @@ class Gcs:
             raise Refused(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed object size.")
         thing = bucket.store(upload.name, b"".join(bodies), upload.content, upload.metadata, upload.storage_class,
                              components=len(bodies))
+        thing.key = upload.key
         del bucket.uploads[upload_id]
         reply = document("CompleteMultipartUploadResult", text("Location", request.path), text("Key", upload.name),
                          text("ETag", f'"{thing.etag}"'))

@@ -68,6 +68,8 @@ class Thing:
     md5: str | None
     crc32c: str
     components: int = 0
+    # The digest of the customer's key that it is encrypted with.
+    key: str | None = None
     metageneration: int = 1
     updated: float = field(default_factory=time.time)
 
@@ -89,6 +91,7 @@ class Upload:
     content: dict
     metadata: dict
     storage_class: str
+    key: str | None = None
     parts: dict = field(default_factory=dict)
     initiated: float = field(default_factory=time.time)
 
