@@ -29,13 +29,13 @@ use crate::storage as model;
 use crate::storage::codec::{
     ReplyBody, ReplyHead, Target, Upstream, UpstreamBody, UpstreamHead, UpstreamRequest,
 };
-use crate::storage::object::Observed;
+use crate::storage::object::{Extent, Observed, StoredChecksum};
 use crate::storage::op::Operation;
 use crate::storage::plan::{self, Plan, Probe, Settled};
 use crate::storage::reply::Reply;
 use crate::storage::s3::answer::{self, AnswerBody, Asked};
 use crate::storage::s3::auth::Payload;
-use crate::storage::s3::body;
+use crate::storage::s3::body::{self, Trailing};
 use crate::storage::s3::canonical;
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route::{self, RequestBody};
@@ -130,6 +130,8 @@ struct Upload {
     /// Of the object or piece.
     length: u64,
     verify_before_head: bool,
+    /// A checksum that comes behind the body.
+    trailing: Option<Trailing>,
 }
 
 fn upload(
@@ -148,6 +150,7 @@ fn upload(
     let head = client.head();
     let most = hop.object_bytes_max;
     let (form, pipe) = body::plan(request, payload, &head.headers, ALL_CHECKS_OURS, most)?;
+    let trailing = pipe.trailing();
     let step = Some(Box::new(pipe) as Box<dyn BodyStep>);
     let min_rate = arrived.snapshot.limits.min_body_rate;
     let received_max = storage::received_max(&form);
@@ -159,6 +162,7 @@ fn upload(
         body,
         length,
         verify_before_head: form.verify_before_head(),
+        trailing,
     }))
 }
 
@@ -336,6 +340,7 @@ impl Lane<'_> {
         let mut answer = self
             .send(client, record, op, &request, upload.as_deref_mut())
             .await?;
+        let trailing = upload.as_deref().and_then(|upload| upload.trailing.clone());
         let observed = upload.map_or_else(Observed::default, |upload| upload.body.observed());
         let status = answer.head()?.status;
         let idle = self.hop.bucket.resource.timeouts.idle;
@@ -360,10 +365,20 @@ impl Lane<'_> {
         };
         let document = relay::collect(&mut answer, idle, bytes_max).await?;
         let head = reply_head(&answer)?;
-        let reply = self
+        let mut reply = self
             .codec
             .decode_reply(op, target, head, Some(&document), &observed)?;
         answer.release(&self.engine.dialer).await;
+        if let (Reply::Stored(stored), Some(checksum)) = (
+            &mut reply,
+            trailing.and_then(|trailing| trailing.checksum()),
+        ) {
+            // Verified here, though the store was not told: its head had left before.
+            stored.checksums.push(StoredChecksum {
+                checksum,
+                extent: Extent::Whole,
+            });
+        }
         if let Reply::Stored(stored) = &reply
             && let Err(differs) = stored.verify(&observed)
         {

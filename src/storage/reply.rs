@@ -71,6 +71,8 @@ pub struct ObjectPage {
     /// How the page after it is asked for, in the upstream's words. There may be one after an empty page: ours were left
     /// out of it, or the upstream looked for long and found nothing.
     pub next: Option<Box<str>>,
+    /// Of versions: behind which one the page after it begins, where that is not the last of this page.
+    pub resume: Option<(Box<str>, Option<VersionId>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +116,8 @@ pub struct Stored {
     pub told: Vec<Checksum>,
     /// The mark of what was stored.
     pub revision: Option<Revision>,
+    /// How this one, and no other of its key, can be deleted for good, whether or not the store keeps versions.
+    pub made: Option<VersionId>,
 }
 
 impl Stored {
@@ -126,6 +130,7 @@ impl Stored {
             encrypted_by_customer: false,
             told: Vec::new(),
             revision: None,
+            made: None,
         }
     }
 
@@ -156,7 +161,7 @@ impl Stored {
         Some(Operation::DeleteObject(Box::new(DeleteObject {
             object: ObjectRef {
                 key: put.key.clone(),
-                version: None,
+                version: self.made.clone(),
             },
             conditions: Preconditions {
                 pin: Some(Pin::Is(revision.clone())),

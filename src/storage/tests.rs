@@ -79,10 +79,14 @@ fn entry(which: Which) -> impl Strategy<Value = ListedObject> {
 fn page(which: Which) -> impl Strategy<Value = ObjectPage> {
     let entries = proptest::collection::vec(entry(which), 0..5);
     let prefixes = proptest::collection::vec(key(), 0..3);
-    (entries, prefixes).prop_map(|(entries, prefixes)| ObjectPage {
-        entries,
-        prefixes,
-        next: None,
+    (entries, prefixes).prop_map(|(mut entries, prefixes): (Vec<ListedObject>, _)| {
+        // The versions of one key are put into S3's order.
+        entries.dedup_by(|one, next| one.key == next.key);
+        ObjectPage {
+            entries,
+            prefixes,
+            ..ObjectPage::default()
+        }
     })
 }
 

@@ -104,6 +104,14 @@ fn success(asked: &Asked<'_>, reply: &Reply) -> Result<Answer> {
     if let Some(document) = unconfigured::document(asked) {
         return Ok(own(document));
     }
+    if let (Reply::Object(found), Operation::GetObject(read) | Operation::HeadObject(read)) =
+        (reply, asked.operation)
+        && found.meta.encrypted_by_customer
+        && read.customer_key.is_none()
+    {
+        let message = "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.";
+        return Err(Error::new(Kind::InvalidRequest, message));
+    }
     let op = asked.op.op();
     Ok(match (reply, asked.operation) {
         (Reply::Object(found), Operation::HeadObject(_)) if op == Op::GetObjectAttributes => {

@@ -23,6 +23,7 @@ mod chunked;
 mod copied;
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -38,6 +39,7 @@ use super::route::{Op, RequestBody, S3Request};
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::S3Quirks;
+use crate::storage::object::{self, ChecksumKind};
 use checksum::{Check, Checks};
 use chunked::{ChunkDecoder, Piece};
 
@@ -106,6 +108,10 @@ pub fn plan(
         content_encoding: content_encoding(headers, framed.is_some())?,
     };
     let mut pipe = UploadPipe::new(&declared, payload, trailer, ours, decoded_length);
+    pipe.trailing = trailer.map(|algorithm| Trailing {
+        algorithm,
+        value: Arc::default(),
+    });
     pipe.frames = framed.map(|algorithm| Frames::new(algorithm, decoded_length));
     if form.verify_before_head() && pipe.decoder.is_none() {
         pipe.checks.verify()?;
@@ -326,11 +332,32 @@ fn decoded_length(payload: &Payload, headers: &HeaderMap) -> Result<u64> {
         })
 }
 
+/// The checksum that came behind a body, once that was verified.
+#[derive(Clone)]
+pub struct Trailing {
+    algorithm: Algorithm,
+    value: Arc<OnceLock<Box<str>>>,
+}
+
+impl Trailing {
+    pub fn checksum(&self) -> Option<object::Checksum> {
+        let kind = match self.algorithm {
+            Algorithm::Crc32 => ChecksumKind::Crc32,
+            Algorithm::Crc32c => ChecksumKind::Crc32c,
+            Algorithm::Crc64Nvme => ChecksumKind::Crc64Nvme,
+            Algorithm::Sha1 => ChecksumKind::Sha1,
+            Algorithm::Sha256 => ChecksumKind::Sha256,
+        };
+        object::Checksum::parse_base64(kind, self.value.get()?)
+    }
+}
+
 /// The step between the client's body and the store's.
 pub struct UploadPipe {
     decoder: Option<Box<ChunkDecoder>>,
     checks: Checks,
     frames: Option<Frames>,
+    trailing: Option<Trailing>,
     /// Whether the last piece is held until all is checked.
     holds: bool,
     held: Bytes,
@@ -373,10 +400,16 @@ impl UploadPipe {
             decoder,
             checks,
             frames: None,
+            trailing: None,
             held: Bytes::new(),
             seen: 0,
             length,
         }
+    }
+
+    /// Where the checksum behind the body will be told, if there is one.
+    pub fn trailing(&self) -> Option<Trailing> {
+        self.trailing.clone()
     }
 
     /// Takes decoded content.
@@ -435,6 +468,10 @@ impl UploadPipe {
             return Err(incomplete("the body is shorter than its head said"));
         }
         self.checks.verify()?;
+        if let Some(trailing) = &self.trailing {
+            // A body ends once.
+            let _told = trailing.value.set(self.checks.trailing_value().into());
+        }
         let held = std::mem::take(&mut self.held);
         self.release(held, out);
         if let Some(frames) = &mut self.frames {

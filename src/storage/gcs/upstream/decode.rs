@@ -7,7 +7,7 @@ use super::headers::{self, broken};
 use crate::error::{Error, Result};
 use crate::storage::codec::{ReplyHead, Target};
 use crate::storage::gcs::{error, wire};
-use crate::storage::object::{ChecksumKind, Extent, RESERVED_PREFIX, StoredChecksum};
+use crate::storage::object::{ChecksumKind, Extent, RESERVED_PREFIX, StoredChecksum, VersionId};
 use crate::storage::op::{
     Body, CompleteUpload, ListBuckets, ListObjects, Operation, Pieces, Start,
 };
@@ -74,6 +74,8 @@ fn stored(head: ReplyHead<'_>, body: &Body) -> Result<Stored> {
     let mut stored = Stored::new(headers::etag(head.headers)?);
     stored.told = headers::told(head.headers);
     stored.revision = headers::revision(head.headers);
+    let generation = stored.revision.as_ref();
+    stored.made = generation.map(|generation| VersionId(generation.0.clone()));
     let declared = body.checksums.iter();
     let declared = declared.filter(|checksum| checksum.kind() != ChecksumKind::Md5);
     stored.checksums = declared
@@ -143,6 +145,11 @@ fn objects(list: &ListObjects, prefix: &str, document: &[u8]) -> Result<ObjectPa
         if after != Some(&*common) {
             page.prefixes.push(common);
         }
+    }
+    if let Some(wire::Next::Marker(key, version)) = &listing.next {
+        // The store's last; within a key, its versions are shown the other way round.
+        let version = version.clone().map(VersionId);
+        page.resume = shown(prefix, key)?.map(|key| (key, version));
     }
     page.next = listing.next.map(|next| match next {
         wire::Next::Token(token) => token,

@@ -121,7 +121,12 @@ pub(super) fn objects(asked: &Asked<'_>, list: &ListObjects, found: &ObjectPage)
         page.echo("KeyMarker", "key-marker", true);
         let marker = request.query("version-id-marker").unwrap_or_default();
         page.text("VersionIdMarker", marker);
-        if let (Some(_), Some(last)) = (&found.next, last) {
+        if let Some((key, version)) = found.resume.as_ref().filter(|_| found.next.is_some()) {
+            page.name("NextKeyMarker", key);
+            if let Some(version) = version {
+                page.text("NextVersionIdMarker", &version.0);
+            }
+        } else if let (Some(_), Some(last)) = (&found.next, last) {
             page.name("NextKeyMarker", last);
             if let Some(entry) = found.entries.last().filter(|entry| *entry.key == *last) {
                 page.text("NextVersionIdMarker", version(entry));

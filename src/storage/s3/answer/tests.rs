@@ -188,6 +188,7 @@ fn page(next: Option<&str>) -> Reply {
         entries: vec![entry("a b"), entry("c<")],
         prefixes: vec!["p/".into()],
         next: next.map(Box::from),
+        resume: None,
     })
 }
 
