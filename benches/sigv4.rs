@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicI64;
 
 use aqueduct::keys::signing::SigningCache;
 use aqueduct::keys::{Access, Family, Key, Material};
+use aqueduct::policy::credential::{Credential, ReadyCredential};
 use aqueduct::policy::route::{Addressing, S3Account, S3Quirks};
 use aqueduct::secret::Secret;
 use aqueduct::storage::head::UpstreamHead;
@@ -51,16 +52,14 @@ fn key() -> Arc<Key> {
 
 fn account() -> S3Account {
     S3Account {
+        bucket: "bucket".into(),
         region: "us-east-1".into(),
-        access_key_id: ID.into(),
-        secret_access_key: Secret::new(SECRET),
-        session_token: None,
+        credential: Credential::Ready(ReadyCredential::s3(ID, Secret::new(SECRET), None)),
         addressing: Addressing::Path,
         quirks: S3Quirks {
             verifies_sha256: true,
             trailers: true,
         },
-        signing: SigningCache::new(),
     }
 }
 
@@ -88,7 +87,14 @@ fn benches(criterion: &mut Criterion) {
     let now = Timestamp::from_second(1_790_000_000).expect("a time");
     let account = account();
     let mut signed = head();
-    sign(&mut signed, PayloadHash::Unsigned, &account, now).expect("a head that can be signed");
+    sign(
+        &mut signed,
+        PayloadHash::Unsigned,
+        &account,
+        account.credential.ready().expect("keys"),
+        now,
+    )
+    .expect("a head that can be signed");
     let headers: HeaderMap = signed.headers.iter().cloned().collect();
     let arrival = Arrival {
         method: &Method::GET,
@@ -112,7 +118,14 @@ fn benches(criterion: &mut Criterion) {
         bencher.iter_batched(
             head,
             |mut head| {
-                sign(&mut head, PayloadHash::Unsigned, &account, now).expect("a good head");
+                sign(
+                    &mut head,
+                    PayloadHash::Unsigned,
+                    &account,
+                    account.credential.ready().expect("keys"),
+                    now,
+                )
+                .expect("a good head");
                 head
             },
             criterion::BatchSize::SmallInput,

@@ -39,6 +39,8 @@ pub struct Commands {
     /// Serves a config directory until it is told to stop.
     pub serve: fn(&Path) -> ExitCode,
     pub demo: fn() -> ExitCode,
+    /// Tries each resource of a config directory; whether all are of use.
+    pub check_online: fn(&Path, &mut dyn Write) -> io::Result<bool>,
     pub now: fn() -> Timestamp,
 }
 
@@ -66,10 +68,14 @@ enum Command {
     },
     /// Check a config directory and report every problem with its place.
     ///
-    /// Exits with 0 if the config would be applied whole, with 78 if not.
+    /// Exits with 0 if the config would be applied whole, with 78 if not. With --online, with 1 if a resource cannot be
+    /// used.
     Check {
         #[command(flatten)]
         config: ConfigDir,
+        /// Also try each resource, and say what its credential can do: list, and read. Nothing is written.
+        #[arg(long, conflicts_with_all = ["json", "no_secrets"])]
+        online: bool,
         /// Print the report as JSON.
         #[arg(long)]
         json: bool,
@@ -323,6 +329,7 @@ fn execute(
         Command::Demo => return Ok((commands.demo)()),
         Command::Check {
             config,
+            online,
             json,
             no_secrets,
         } => {
@@ -332,6 +339,9 @@ fn execute(
                 SecretsMode::Resolve
             };
             check(&live::check_dir(&config.dir, secrets, now()), json, streams)?;
+            if online && !(commands.check_online)(&config.dir, streams.stdout)? {
+                return Err(Failed::because("not every resource can be used"));
+            }
         }
         Command::Keygen => {
             let key = generate::master_key(&entropy()?);

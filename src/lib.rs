@@ -28,7 +28,8 @@
 //! proxy::service   accepts, reads the head under a deadline, refuses ambiguous framing, picks the front
 //! proxy::storage   decode -> authenticate -> check use -> limits -> (body, if it names targets) ->
 //!                  authorize every target -> plan
-//! proxy::exchange  one upstream request, signed for each attempt, with the retries that are safe
+//! proxy::exchange  one upstream request, signed for each attempt (with what, `proxy::credential` knows), with the
+//!                  retries that are safe
 //! proxy::form      a browser's form: its fields, its policy, then as any upload
 //! proxy::upload    client -> verification, tail held back -> upstream
 //! proxy::relay     upstream -> client

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let commands = Commands {
         serve: app::command::serve,
         demo: app::command::demo,
+        check_online: app::command::check_online,
         now: clock::now,
     };
     cli::run(std::env::args_os(), commands)

@@ -12,8 +12,8 @@ use aqueduct::config::live::{Fallback, Live, Options};
 use aqueduct::config::snapshot::Snapshot;
 use aqueduct::keys::file::with_checksum;
 use aqueduct::keys::seal::{Aad, MasterRing};
-use aqueduct::keys::signing::SigningCache;
 use aqueduct::pipeline::{self, Plan};
+use aqueduct::policy::credential::{Credential, ReadyCredential};
 use aqueduct::policy::route::{Addressing, S3Account, S3Quirks};
 use aqueduct::proxy::head;
 use aqueduct::secret::Secret;
@@ -80,23 +80,28 @@ fn snapshot(dir: &std::path::Path) -> Arc<Snapshot> {
 /// What a client sends: signed by the same code that signs for resources, as another account.
 fn request() -> HeaderMap {
     let account = S3Account {
+        bucket: "bucket".into(),
         region: "us-east-1".into(),
-        access_key_id: KEY.into(),
-        secret_access_key: Secret::new(SECRET),
-        session_token: None,
+        credential: Credential::Ready(ReadyCredential::s3(KEY, Secret::new(SECRET), None)),
         addressing: Addressing::Path,
         quirks: S3Quirks {
             verifies_sha256: true,
             trailers: true,
         },
-        signing: SigningCache::new(),
     };
     let mut head = UpstreamHead {
         method: Method::GET,
         target: TARGET.to_owned(),
         headers: smallvec![(http::header::HOST, HeaderValue::from_static(HOST))],
     };
-    auth::sign(&mut head, PayloadHash::Unsigned, &account, now()).unwrap();
+    auth::sign(
+        &mut head,
+        PayloadHash::Unsigned,
+        &account,
+        account.credential.ready().unwrap(),
+        now(),
+    )
+    .unwrap();
     head.headers.into_iter().collect()
 }
 
@@ -139,7 +144,14 @@ fn get(snapshot: &Snapshot, request: &HeaderMap, answer: &HeaderMap) {
     };
     let account = hop.bucket.resource.s3().unwrap();
     let mut outgoing = upstream::encode(&hop.op, request, &hop.bucket, None, None).unwrap();
-    auth::sign(&mut outgoing.head, outgoing.payload, account, now()).unwrap();
+    auth::sign(
+        &mut outgoing.head,
+        outgoing.payload,
+        account,
+        account.credential.ready().unwrap(),
+        now(),
+    )
+    .unwrap();
     let headers = outgoing.head.headers.iter();
     let headers = headers.map(|(name, value)| (name, value));
     head::request_of(&outgoing.head.method, &outgoing.head.target, headers).unwrap();

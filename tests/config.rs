@@ -9,11 +9,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use aqueduct::config::live::{SecretsMode, check_dir, check_dir_with};
+use aqueduct::config::live::{Live, Options, SecretsMode, Trigger, check_dir, check_dir_with};
 use aqueduct::config::model::{self, Field, Section};
 use aqueduct::config::parse::{self, Role};
 use aqueduct::keys::file::with_checksum;
+use aqueduct::policy::credential::{Credential, ReadyCredential};
+use aqueduct::policy::route::{Reach, Resource};
+use aqueduct::telemetry::metrics::Metrics;
 use jiff::Timestamp;
 
 const EXAMPLES: &[&str] = &[
@@ -110,6 +114,137 @@ fn every_field_of_the_model_is_in_the_example() {
             assert!(is_written, "`{name}` of {header} is in no example");
         }
     }
+}
+
+/// A resource of each kind, with the credentials that config files can give it.
+const RESOURCES: &str = r#"
+[[s3]]
+name = "role"
+bucket = "b-1"
+region = "cn-north-1"
+role_arn = "arn:aws-cn:iam::1:role/r"
+external_id = "x"
+[[s3]]
+name = "web"
+bucket = "b-2"
+region = "eu-central-1"
+role_arn = "arn:aws:iam::1:role/r"
+web_identity_token = "file:token"
+[[gcs]]
+name = "account"
+bucket = "b-3"
+credentials = "file:account.json"
+[[gcs]]
+name = "keys"
+bucket = "b-4"
+endpoint = "http://127.0.0.1:4443"
+access_key_id = "GOOG"
+secret_access_key = "file:token"
+project = "p"
+allow_http = true
+allow_private = true
+[[azure]]
+name = "key"
+account = "acct"
+container = "c-1"
+account_key = "file:key"
+[[azure]]
+name = "emulator"
+account = "devstoreaccount1"
+container = "c-2"
+endpoint = "http://127.0.0.1:10000/devstoreaccount1"
+client_secret = "file:token"
+tenant_id = "t"
+client_id = "c"
+allow_http = true
+allow_private = true
+[[azure]]
+name = "machine"
+account = "acct"
+container = "c-3"
+machine_identity = true
+client_id = "c"
+"#;
+
+#[test]
+fn resources_of_every_kind_are_compiled_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    write_resources(dir.path());
+    let now = || Timestamp::UNIX_EPOCH;
+    let metrics = Arc::new(Metrics::new());
+    let live = Live::start(dir.path(), Options::default(), metrics, now).unwrap();
+    let before = live.current();
+    let of = |name: &str| -> Arc<Resource> {
+        let current = live.current();
+        let mut all = current.resources.iter();
+        Arc::clone(all.find(|resource| &*resource.name == name).unwrap())
+    };
+    let source = |name: &str| match of(name).credential() {
+        Some(Credential::Fetched(fetched)) => format!("{:?}", fetched.source),
+        other => panic!("{other:?}"),
+    };
+    assert!(source("role").starts_with("AwsRole") && source("role").contains("Instance"));
+    assert!(source("role").contains("sts.cn-north-1.amazonaws.com.cn"));
+    assert!(source("web").starts_with("AwsWebIdentity"));
+    assert!(source("account").contains("oauth2.googleapis.com"));
+    assert_eq!(
+        of("account").gcs().unwrap().project.as_deref(),
+        Some("of-account")
+    );
+    assert_eq!(&*of("account").origin.host, "storage.googleapis.com");
+    assert_eq!(of("keys").gcs().unwrap().project.as_deref(), Some("p"));
+    assert!(matches!(
+        of("keys").credential(),
+        Some(Credential::Ready(ReadyCredential::Hmac(_)))
+    ));
+    assert_eq!(&*of("key").origin.host, "acct.blob.core.windows.net");
+    assert_eq!(of("key").origin.reach, Reach::Public);
+    assert!(matches!(
+        of("key").credential(),
+        Some(Credential::Ready(ReadyCredential::SharedKey(_)))
+    ));
+    assert_eq!(&*of("emulator").origin.base_path, "/devstoreaccount1");
+    assert_eq!(
+        &*of("emulator").azure().unwrap().account,
+        "devstoreaccount1"
+    );
+    assert!(source("emulator").contains("login.microsoftonline.com"));
+    assert!(
+        source("machine").contains("169.254.169.254") && source("machine").contains("Metadata")
+    );
+
+    // Only what its new content belongs to is made anew.
+    fs::write(dir.path().join("token"), "two\n").unwrap();
+    live.reload(Trigger::Poll);
+    for resource in &before.resources {
+        let changed = ["web", "keys", "emulator"].contains(&&*resource.name);
+        let same = Arc::ptr_eq(resource, &of(&resource.name));
+        assert_eq!(same, !changed, "{}", resource.name);
+    }
+}
+
+fn write_resources(dir: &Path) {
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    let state = dir.join("state");
+    write(
+        "aqueduct.toml",
+        &format!(
+            "version = 1\n[process]\nstate_dir = {:?}\n[listen]\ns3 = [\"127.0.0.1:0\"]\n",
+            state.display()
+        ),
+    );
+    fs::create_dir(dir.join("conf.d")).unwrap();
+    write("conf.d/a.toml", RESOURCES);
+    write("token", "one\n");
+    write("key", "a2V5\n");
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let account = serde_json::json!({
+        "type": "service_account",
+        "project_id": "of-account",
+        "private_key": pair.serialize_pem(),
+        "client_email": "a@p.iam.gserviceaccount.com",
+    });
+    write("account.json", &account.to_string());
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct::keys::signing::SigningCache;
 use aqueduct::message::body::{BodyStep, Chunks, End};
+use aqueduct::policy::credential::{Credential, ReadyCredential};
 use aqueduct::policy::health::HealthRules;
 use aqueduct::policy::route::{
-    Addressing, Bucket, Origin, Resource, ResourceKind, S3Account, S3Quirks, Timeouts,
+    Addressing, Bucket, Origin, Reach, Resource, ResourceKind, S3Account, S3Quirks, Timeouts,
 };
 use aqueduct::secret::Secret;
 use aqueduct::storage::s3::auth::Payload;
@@ -34,12 +34,10 @@ fn bucket() -> Bucket {
     let second = Duration::from_secs(1);
     let account = S3Account {
         region: "r".into(),
-        access_key_id: "id".into(),
-        secret_access_key: Secret::new(*b"secret"),
-        session_token: None,
+        bucket: "bucket".into(),
+        credential: Credential::Ready(ReadyCredential::s3("id", Secret::new(*b"secret"), None)),
         addressing: Addressing::Path,
         quirks: quirks(true),
-        signing: SigningCache::new(),
     };
     let origin = Origin {
         tls: true,
@@ -48,7 +46,7 @@ fn bucket() -> Bucket {
         port: 443,
         authority: HeaderValue::from_static("store"),
         base_path: "".into(),
-        allow_private: false,
+        reach: Reach::Public,
         ca_file: None,
     };
     let timeouts = Timeouts {

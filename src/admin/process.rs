@@ -133,6 +133,9 @@ pub(super) fn config(call: &Call<'_>) -> AdminResponse {
         .map(|resource| {
             let kind = match &resource.kind {
                 ResourceKind::S3(_) => "s3",
+                ResourceKind::Gcs(_) => "gcs",
+                ResourceKind::Azure(_) => "azure",
+                ResourceKind::Tokens => "tokens",
                 ResourceKind::Ai(_) => "ai",
             };
             json!({

@@ -83,7 +83,11 @@ fn bucket_view(bucket: &Bucket) -> Value {
             "id": resource.id,
             "name": &*resource.name,
             "bucket": &*bucket.upstream,
-            "storageType": "S3",
+            "storageType": match &resource.kind {
+                ResourceKind::S3(_) | ResourceKind::Ai(_) | ResourceKind::Tokens => "S3",
+                ResourceKind::Gcs(_) => "GCS",
+                ResourceKind::Azure(_) => "BLOB",
+            },
             "endpoint": endpoint(resource),
             "region": region,
             "workspaceId": WORKSPACE,
@@ -95,7 +99,10 @@ fn bucket_view(bucket: &Bucket) -> Value {
 fn ai_view(resource: &Resource) -> Value {
     let ai_type = match &resource.kind {
         ResourceKind::Ai(account) => ai_type_word(account.provider).to_ascii_uppercase(),
-        ResourceKind::S3(_) => "OTHER".to_owned(),
+        ResourceKind::S3(_)
+        | ResourceKind::Gcs(_)
+        | ResourceKind::Azure(_)
+        | ResourceKind::Tokens => "OTHER".to_owned(),
     };
     json!({
         "id": resource.id,

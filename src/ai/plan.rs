@@ -131,7 +131,7 @@ pub(super) mod tests {
     use crate::keys::{AiType, Family, tests_support};
     use crate::policy::health::HealthRules;
     use crate::policy::route::{
-        AiAccount, ModelRoute, ModelTarget, Origin, ResourceKind, Timeouts, UsageInjection,
+        AiAccount, ModelRoute, ModelTarget, Origin, Reach, ResourceKind, Timeouts, UsageInjection,
     };
     use crate::protocol::Dialect;
     use crate::secret::Secret;
@@ -148,7 +148,7 @@ pub(super) mod tests {
                 port: 443,
                 authority: HeaderValue::from_static("ai.example"),
                 base_path: base_path.into(),
-                allow_private: false,
+                reach: Reach::Public,
                 ca_file: None,
             },
             timeouts: Timeouts {

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+
 use crate::app::{self, StartError};
 use crate::cli::EXIT_CONFIG;
 use crate::config::live::{Fallback, Live, Options};
@@ -15,8 +17,14 @@ use crate::error::{Error, Result};
 use crate::keys::generate::Generated;
 use crate::keys::{Access, AiType};
 use crate::proxy::clock;
+use crate::proxy::credential::Credentials;
+use crate::proxy::dial::Dialer;
+use crate::proxy::probe::{self, Finding};
 use crate::telemetry::audit::{Actor, Audit};
 use crate::telemetry::metrics::Metrics;
+
+/// Resources that `check --online` tries at one time.
+const TRIED_AT_ONCE: usize = 16;
 
 /// Serves a config directory until a signal ends it.
 pub fn serve(dir: &Path) -> ExitCode {
@@ -25,6 +33,27 @@ pub fn serve(dir: &Path) -> ExitCode {
         Err(StartError::Config(report)) => complain(&report, EXIT_CONFIG),
         Err(StartError::Other(error)) => complain(&format_args!("aqueduct: {error}"), 1),
     }
+}
+
+/// Tries each resource of a config directory that was found valid, some at a time, and says on a line what it can do.
+pub fn check_online(dir: &Path, out: &mut dyn Write) -> std::io::Result<bool> {
+    app::harden();
+    let metrics = Arc::new(Metrics::new());
+    let live = Live::start(dir, Options::default(), metrics, clock::now);
+    let live = live.map_err(std::io::Error::other)?;
+    let resources = &live.current().resources;
+    let (dialer, credentials) = (Dialer::new(), Credentials::default());
+    let trying = futures_util::stream::iter(resources)
+        .map(|resource| probe::probe(&dialer, &credentials, resource))
+        .buffered(TRIED_AT_ONCE);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let findings: Vec<Finding> = runtime.block_on(trying.collect());
+    for finding in &findings {
+        writeln!(out, "{finding}")?;
+    }
+    Ok(findings.iter().all(Finding::is_good))
 }
 
 /// Runs the demo until Ctrl-C.

@@ -29,6 +29,7 @@ use crate::protocol::Front;
 use crate::proxy::ai::AiState;
 use crate::proxy::certs::Certs;
 use crate::proxy::clock;
+use crate::proxy::credential::Credentials;
 use crate::proxy::dial::Dialer;
 use crate::proxy::engine::Engine;
 use crate::proxy::gate::Gate;
@@ -42,6 +43,8 @@ use signals::{Asked, Signals};
 
 /// How often idle connections to resources are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often tokens that are about to end are looked for.
+const TEND_EVERY: Duration = Duration::from_secs(5);
 /// What was built. The commit and the compiler are told by the `Makefile` (`AQUEDUCT_COMMIT`,
 /// `AQUEDUCT_RUSTC`); a plain `cargo build` does not know them.
 const BUILD: Build = Build {
@@ -201,6 +204,7 @@ fn engine(live: &Arc<Live>, metrics: &Arc<Metrics>, snapshot: &Snapshot) -> Resu
     Ok(Engine {
         live: Arc::clone(live),
         dialer: Dialer::new(),
+        credentials: Credentials::default(),
         metrics: Arc::clone(metrics),
         log: AccessLog::open(Sink::Stdout, metrics.log_dropped())?,
         gate: Arc::new(Gate::new(descriptors())),
@@ -249,6 +253,14 @@ async fn run(
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             sweeping.dialer.sweep();
+        }
+    });
+    let tending = Arc::clone(engine);
+    #[expect(clippy::disallowed_methods, reason = "this is app")]
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(TEND_EVERY).await;
+            tending.credentials.tend(&tending.dialer).await;
         }
     });
     tracing::info!(

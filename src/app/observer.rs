@@ -34,6 +34,7 @@ impl Observer {
         }
         engine.metrics.certificates(&self.certs.not_after());
         engine.dialer.retain(&snapshot.resources);
+        engine.credentials.retain(&snapshot.resources);
         let metrics = &engine.metrics;
         let config = &metrics.config;
         let repositories: Vec<&str> = snapshot.repositories.iter().map(|one| &*one.name).collect();

@@ -35,6 +35,7 @@ const COMMANDS: Commands = Commands {
         }
     },
     demo: || ExitCode::from(42),
+    check_online: |_, out| writeln!(out, "archive (gcs): cannot be used").map(|()| false),
     now,
 };
 
@@ -338,4 +339,21 @@ fn where_the_root_file_is_read_only_the_lines_are_printed() {
     let digest = hash::format(&hash::sha256(ran.out.trim().as_bytes()));
     assert!(ran.err.contains("[[admin.token]]") && ran.err.contains(&digest));
     assert_eq!(std::fs::read_to_string(elsewhere).unwrap(), text);
+}
+
+#[test]
+fn resources_are_tried_when_that_is_asked_for() {
+    let fixture = Fixture::new();
+    let ran = on(&fixture, "check");
+    assert!(ran.ok() && !ran.out.contains("archive"), "{}", ran.out);
+    let ran = on(&fixture, "check --online");
+    assert!(ran.is(1), "{}", ran.err);
+    assert!(
+        ran.out.contains("archive (gcs): cannot be used"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.err.contains("not every resource"), "{}", ran.err);
+    let ran = on(&fixture, "check --online --no-secrets");
+    assert!(ran.is(2), "{}", ran.err);
 }

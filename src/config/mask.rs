@@ -184,9 +184,6 @@ pub(super) fn is_public(name: &str) -> bool {
 
 /// Required fields that hold a secret, and fields that invite one by mistake.
 const SECRET_REFERENCES: &[&str] = &[
-    "secret_access_key",
-    "credentials",
-    "account_key",
     "source",
     "token",
     "token_sha256",

@@ -263,7 +263,12 @@ impl<'t> Reader<'t> {
         let mut taken: Vec<String> = Vec::new();
         for _ in 0..MISTAKES_MAX {
             let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
-                Ok(read) => return Some(read),
+                Ok(read) => {
+                    if !taken.is_empty() {
+                        self.broken.extend(name);
+                    }
+                    return Some(read);
+                }
                 Err(error) => error,
             };
             let span = error.span().unwrap_or_else(|| value.span());

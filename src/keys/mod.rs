@@ -8,6 +8,7 @@
 pub mod file;
 pub mod generate;
 pub mod hash;
+pub mod rsa;
 pub mod seal;
 pub mod signing;
 

@@ -30,25 +30,51 @@ pub struct Scope<'a> {
 pub struct SigningKey {
     /// `YYYYMMDD/region/service/aws4_request`, as in the string to sign.
     scope: Box<str>,
-    keyed: Hmac<Sha256>,
+    keyed: HmacKey,
 }
+
+/// What differs between the two families that derive keys in this way.
+#[derive(Clone, Copy)]
+struct Words {
+    prefix: &'static [u8],
+    terminator: &'static str,
+}
+
+const AWS4: Words = Words {
+    prefix: b"AWS4",
+    terminator: "aws4_request",
+};
+const GOOG4: Words = Words {
+    prefix: b"GOOG4",
+    terminator: "goog4_request",
+};
 
 impl SigningKey {
     pub fn derive(secret: &Secret, scope: Scope<'_>) -> Self {
-        let mut first = zeroize::Zeroizing::new(Vec::with_capacity(4 + secret.expose().len()));
-        first.extend_from_slice(b"AWS4");
+        Self::derive_as(AWS4, secret, scope)
+    }
+
+    /// As [`SigningKey::derive`], in the words of Google's V4.
+    pub fn derive_goog4(secret: &Secret, scope: Scope<'_>) -> Self {
+        Self::derive_as(GOOG4, secret, scope)
+    }
+
+    fn derive_as(words: Words, secret: &Secret, scope: Scope<'_>) -> Self {
+        let length = words.prefix.len() + secret.expose().len();
+        let mut first = zeroize::Zeroizing::new(Vec::with_capacity(length));
+        first.extend_from_slice(words.prefix);
         first.extend_from_slice(secret.expose());
         let mut key = hmac(&first, scope.date.as_bytes());
-        for part in [scope.region, scope.service, "aws4_request"] {
+        for part in [scope.region, scope.service, words.terminator] {
             key = hmac(&key, part.as_bytes());
         }
         Self {
             scope: format!(
-                "{}/{}/{}/aws4_request",
-                scope.date, scope.region, scope.service
+                "{}/{}/{}/{}",
+                scope.date, scope.region, scope.service, words.terminator
             )
             .into(),
-            keyed: keyed(&key),
+            keyed: HmacKey::new(&key),
         }
     }
 
@@ -59,13 +85,11 @@ impl SigningKey {
 
     /// HMAC-SHA256 of `message` under this key.
     pub fn sign(&self, message: &[u8]) -> [u8; 32] {
-        let mut mac = self.keyed.clone();
-        mac.update(message);
-        mac.finalize().into_bytes().into()
+        self.keyed.sign(message)
     }
 
     fn is_for(&self, scope: Scope<'_>) -> bool {
-        let Some(rest) = self.scope.strip_suffix("/aws4_request") else {
+        let Some((rest, _)) = self.scope.rsplit_once('/') else {
             return false;
         };
         rest.strip_prefix(scope.date)
@@ -123,14 +147,30 @@ impl Default for SigningCache {
     }
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length")
+/// A key of HMAC-SHA256 with its schedule made: signing hashes the message alone.
+#[derive(Clone)]
+pub struct HmacKey(Hmac<Sha256>);
+
+impl HmacKey {
+    pub fn new(key: &[u8]) -> Self {
+        Self(Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length"))
+    }
+
+    pub fn sign(&self, message: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for HmacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HmacKey(..)")
+    }
 }
 
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = keyed(key);
-    mac.update(message);
-    mac.finalize().into_bytes().into()
+    HmacKey::new(key).sign(message)
 }
 
 #[cfg(test)]

@@ -87,6 +87,11 @@ pub fn parse_http(text: &str) -> Option<Timestamp> {
     Timestamp::from_second(i64::try_from(since.as_secs()).ok()?).ok()
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, as HTTP writes dates.
+pub fn http(at: Timestamp) -> String {
+    httpdate::fmt_http_date(at.into())
+}
+
 /// `YYYY-MM-DDTHH:MM:SS.mmmZ`, as S3 documents write it.
 pub fn iso_millis(at: Timestamp) -> String {
     let civil = TimeZone::UTC.to_datetime(at);
@@ -145,5 +150,6 @@ mod tests {
             assert_eq!(parse_http(text), None, "{text}");
         }
         assert_eq!(iso_millis(expected), "2013-05-24T00:00:00.000Z");
+        assert_eq!(http(expected), "Fri, 24 May 2013 00:00:00 GMT");
     }
 }

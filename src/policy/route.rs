@@ -4,6 +4,7 @@
 //! the resource that it was admitted to, whatever is reloaded meanwhile.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::keys::AiType;
-use crate::keys::signing::SigningCache;
+use crate::policy::credential::Credential;
 use crate::policy::health::{Health, HealthRules};
 use crate::policy::limit::Limiter;
 use crate::protocol::{Dialect, Protocol};
@@ -124,10 +125,34 @@ pub struct Origin {
     pub authority: HeaderValue,
     /// Path of the configured URL without a trailing `/`; empty for none.
     pub base_path: Box<str>,
-    /// Lifts the check that only public addresses are connected to.
-    pub allow_private: bool,
+    pub reach: Reach,
     /// PEM bundle used instead of the system's roots.
     pub ca_file: Option<Box<str>>,
+}
+
+/// Which addresses may be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Addresses of the public internet.
+    Public,
+    /// Private ones too, but for those where machines are told their own credentials.
+    Private,
+    /// Those alone, and the machine itself: for the servers of a [`credential::Source`] that config does not name.
+    ///
+    /// [`credential::Source`]: crate::policy::credential::Source
+    Metadata,
+}
+
+/// Whether this is where clouds tell a machine its own credentials. Whoever could make us ask there as for an object
+/// would be shown them.
+pub fn is_metadata(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => {
+            let [first, second, ..] = v6.segments();
+            v6.is_unicast_link_local() || (first == 0xfd00 && second == 0x0ec2)
+        }
+    }
 }
 
 /// Time limits towards one resource.
@@ -147,20 +172,42 @@ pub struct Timeouts {
 #[derive(Debug)]
 pub enum ResourceKind {
     S3(S3Account),
+    Gcs(GcsAccount),
+    Azure(AzureAccount),
     Ai(AiAccount),
+    /// A server that gives out the tokens of another resource. Never in a snapshot's list.
+    Tokens,
 }
 
 /// An S3 or S3-compatible bucket's credential and habits.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct S3Account {
+    /// The resource's own bucket; a request's is in [`Bucket::upstream`].
+    pub bucket: Box<str>,
     pub region: Box<str>,
-    pub access_key_id: Box<str>,
-    pub secret_access_key: Secret,
-    pub session_token: Option<Secret>,
+    pub credential: Credential,
     pub addressing: Addressing,
     pub quirks: S3Quirks,
-    /// Derived keys for signing towards this resource.
-    pub signing: SigningCache,
+}
+
+/// What opens a bucket of Google Cloud Storage.
+#[derive(Debug, PartialEq)]
+pub struct GcsAccount {
+    /// The resource's own bucket; a request's is in [`Bucket::upstream`].
+    pub bucket: Box<str>,
+    pub credential: Credential,
+    /// Where buckets are made and listed.
+    pub project: Option<Box<str>>,
+}
+
+/// What opens a container of Azure Blob Storage. Where the account stands in the path, as at emulators, it is in the
+/// origin's `base_path`.
+#[derive(Debug, PartialEq)]
+pub struct AzureAccount {
+    /// The resource's own container; a request's is in [`Bucket::upstream`].
+    pub container: Box<str>,
+    pub account: Box<str>,
+    pub credential: Credential,
 }
 
 /// Where the bucket stands in a request.
@@ -182,7 +229,7 @@ pub struct S3Quirks {
 }
 
 /// An OpenAI-compatible account.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct AiAccount {
     pub dialect: Dialect,
     pub provider: AiType,
@@ -231,12 +278,54 @@ pub struct ModelTarget {
     pub upstream: Box<str>,
 }
 
+impl S3Account {
+    /// The id of the account's key, where it has one of its own.
+    pub fn access_key_id(&self) -> Option<&str> {
+        self.credential.ready()?.access_key_id()
+    }
+}
+
 impl Resource {
     /// The S3 account, where this is an S3 resource.
     pub fn s3(&self) -> Option<&S3Account> {
         match &self.kind {
             ResourceKind::S3(account) => Some(account),
-            ResourceKind::Ai(_) => None,
+            ResourceKind::Gcs(_)
+            | ResourceKind::Azure(_)
+            | ResourceKind::Ai(_)
+            | ResourceKind::Tokens => None,
+        }
+    }
+
+    /// The GCS account, where this is a GCS resource.
+    pub fn gcs(&self) -> Option<&GcsAccount> {
+        match &self.kind {
+            ResourceKind::Gcs(account) => Some(account),
+            ResourceKind::S3(_)
+            | ResourceKind::Azure(_)
+            | ResourceKind::Ai(_)
+            | ResourceKind::Tokens => None,
+        }
+    }
+
+    /// The Azure account, where this is an Azure resource.
+    pub fn azure(&self) -> Option<&AzureAccount> {
+        match &self.kind {
+            ResourceKind::Azure(account) => Some(account),
+            ResourceKind::S3(_)
+            | ResourceKind::Gcs(_)
+            | ResourceKind::Ai(_)
+            | ResourceKind::Tokens => None,
+        }
+    }
+
+    /// The credential of a storage resource.
+    pub fn credential(&self) -> Option<&Credential> {
+        match &self.kind {
+            ResourceKind::S3(account) => Some(&account.credential),
+            ResourceKind::Gcs(account) => Some(&account.credential),
+            ResourceKind::Azure(account) => Some(&account.credential),
+            ResourceKind::Ai(_) | ResourceKind::Tokens => None,
         }
     }
 
@@ -244,7 +333,10 @@ impl Resource {
     pub fn ai(&self) -> Option<&AiAccount> {
         match &self.kind {
             ResourceKind::Ai(account) => Some(account),
-            ResourceKind::S3(_) => None,
+            ResourceKind::S3(_)
+            | ResourceKind::Gcs(_)
+            | ResourceKind::Azure(_)
+            | ResourceKind::Tokens => None,
         }
     }
 }

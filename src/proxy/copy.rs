@@ -234,10 +234,13 @@ impl Run<'_> {
         idempotent: bool,
     ) -> Result<Answer, Failed> {
         let resource: &Arc<Resource> = &bucket.resource;
+        let engine = self.engine;
+        let ready = engine.credentials.ready(&engine.dialer, resource).await;
+        let ready = ready.map_err(|error| Failed { error, attempts: 0 })?;
         let head = || {
             let account = resource.s3();
             let account = account.ok_or_else(|| Error::internal("not an S3 resource"))?;
-            storage::signed(request, account, self.arrived)
+            storage::signed(request, account, &ready, self.arrived)
         };
         let outgoing = Outgoing {
             resource,

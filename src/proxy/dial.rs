@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use uuid::Uuid;
 
 use crate::error::{Error, Fault, Kind, Result};
-use crate::policy::route::Resource;
+use crate::policy::route::{Reach, Resource, is_metadata};
 use crate::proxy::pool::Idle;
 use crate::proxy::race;
 use crate::proxy::upstream::Upstream;
@@ -259,14 +259,14 @@ async fn resolve(resource: &Resource) -> Result<Vec<SocketAddr>> {
     let allowed: Vec<SocketAddr> = found
         .iter()
         .copied()
-        .filter(|address| origin.allow_private || is_public(address.ip()))
+        .filter(|address| may_reach(origin.reach, address.ip()))
         .collect();
     let allowed = race::by_turns(&allowed, ADDRESSES_MAX);
     if allowed.is_empty() {
         let why = if found.is_empty() {
             "no address"
         } else {
-            "not a public address, and no allow_private"
+            "no address that may be connected to (see allow_private)"
         };
         return Err(unresolved(why));
     }
@@ -291,6 +291,14 @@ fn fault(error: &pingora::ErrorType) -> Fault {
             | E::HandshakeError
     );
     if tls { Fault::Tls } else { Fault::Connect }
+}
+
+fn may_reach(reach: Reach, ip: IpAddr) -> bool {
+    match reach {
+        Reach::Public => is_public(ip),
+        Reach::Private => !is_metadata(ip),
+        Reach::Metadata => is_metadata(ip) || ip.to_canonical().is_loopback(),
+    }
 }
 
 /// Whether an address may be connected to without `allow_private`: globally reachable unicast.
@@ -327,6 +335,27 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metadata_is_reached_by_its_own_allowance_alone() {
+        for (text, private, metadata) in [
+            ("169.254.169.254", false, true),
+            ("169.254.170.2", false, true),
+            ("::ffff:169.254.169.254", false, true),
+            ("fd00:ec2::254", false, true),
+            ("fe80::1", false, true),
+            ("127.0.0.1", true, true),
+            ("10.0.0.1", true, false),
+            ("fd00::1", true, false),
+            ("8.8.8.8", true, false),
+        ] {
+            let ip = text.parse().unwrap();
+            assert_eq!(may_reach(Reach::Private, ip), private, "{text}");
+            assert_eq!(may_reach(Reach::Metadata, ip), metadata, "{text}");
+        }
+        let link_local = "169.254.169.254".parse().unwrap();
+        assert!(!may_reach(Reach::Public, link_local));
+    }
 
     #[test]
     fn only_global_unicast_is_public() {

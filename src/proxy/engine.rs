@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::policy::limit::{Limiter, Limits, Places};
 use crate::policy::route::Repository;
 use crate::proxy::ai::AiState;
+use crate::proxy::credential::Credentials;
 use crate::proxy::dial::Dialer;
 use crate::proxy::gate::Gate;
 use crate::proxy::record::Record;
@@ -27,6 +28,7 @@ use crate::telemetry::trace::TraceParent;
 pub struct Engine {
     pub live: Arc<Live>,
     pub dialer: Dialer,
+    pub credentials: Credentials,
     pub metrics: Arc<Metrics>,
     pub log: AccessLog,
     pub gate: Arc<Gate>,

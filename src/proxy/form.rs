@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
 use crate::pipeline::{self, Hop, Identified, Plan};
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, Body, Outgoing, client_gone, exchange};
+use crate::proxy::exchange::{Answer, Body, Failed, Outgoing, client_gone, exchange};
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody, Sender};
 use crate::proxy::{relay, service, storage};
@@ -104,9 +104,15 @@ async fn upload(
     }
     record.bucket = Some(Arc::clone(&hop.bucket));
     record.sending(&hop.bucket.resource);
+    let ready = engine
+        .credentials
+        .ready(&engine.dialer, &hop.bucket.resource);
+    let ready = ready
+        .await
+        .map_err(|error| record.gave_up(Failed { error, attempts: 0 }))?;
     let sending = Outgoing {
         resource: &hop.bucket.resource,
-        head: &|| storage::signed(&outgoing, account, arrived),
+        head: &|| storage::signed(&outgoing, account, &ready, arrived),
         body: Body::Client(&mut body),
         // A browser does not know what became of a form, and repeats it by itself.
         idempotent: false,

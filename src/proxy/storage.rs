@@ -13,9 +13,10 @@ use crate::error::{Error, Kind, Result};
 use crate::message::body::BodyStep;
 use crate::message::reply::Reply;
 use crate::pipeline::{self, Hop, Identified, Listing, Plan};
+use crate::policy::credential::ReadyCredential;
 use crate::policy::route::S3Account;
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, Body, Outgoing, exchange};
+use crate::proxy::exchange::{Answer, Body, Failed, Outgoing, exchange};
 use crate::proxy::head::RequestHead;
 use crate::proxy::record::Record;
 use crate::proxy::upload::{self, ClientBody, Sender};
@@ -185,7 +186,9 @@ async fn forward(
     let form = upload.as_ref().map(|(form, _)| form);
     let source = hop.source.as_deref();
     let outgoing = upstream::encode(&hop.op, &head.headers, &hop.bucket, source, form)?;
-    let make_head = || signed(&outgoing, account, arrived);
+    let ready = engine.credentials.ready(&engine.dialer, resource).await;
+    let ready = ready.map_err(|error| record.gave_up(Failed { error, attempts: 0 }))?;
+    let make_head = || signed(&outgoing, account, &ready, arrived);
     let expects_continue = expects_continue(head);
     let idempotent = may_repeat(request, &head.headers);
     let mut client_body = upload.take().map(|(form, pipe)| {
@@ -240,9 +243,11 @@ async fn list_buckets(
     let account = resource
         .s3()
         .ok_or_else(|| Error::internal("not an S3 resource"))?;
+    let ready = engine.credentials.ready(&engine.dialer, resource).await;
+    let ready = ready.map_err(|error| record.gave_up(Failed { error, attempts: 0 }))?;
     let sending = Outgoing {
         resource,
-        head: &|| signed(&request, account, arrived),
+        head: &|| signed(&request, account, &ready, arrived),
         body: Body::None,
         idempotent: true,
         first_byte: resource.timeouts.first_byte,
@@ -325,6 +330,10 @@ pub(super) async fn deliver(
             );
             answer.release(&engine.dialer).await;
             tries::understood(&hop.bucket.resource, reply.status, &failure);
+            if failure.kind == Kind::UpstreamAuth {
+                // The next request may do better with another token; this one's body may be gone.
+                engine.credentials.refused(&hop.bucket.resource);
+            }
             record.failed(failure.kind, &failure.code);
             let path = path(session);
             let mut failed = failure_reply(&failure, &path, &arrived.id);
@@ -549,10 +558,11 @@ pub(super) fn expects_continue(head: &RequestHeader) -> bool {
 pub(super) fn signed(
     request: &UpstreamRequest,
     account: &S3Account,
+    ready: &ReadyCredential,
     arrived: &Arrived,
 ) -> Result<RequestHead> {
     let mut head = request.head.clone();
-    auth::sign(&mut head, request.payload, account, clock::now())?;
+    auth::sign(&mut head, request.payload, account, ready, clock::now())?;
     if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
         head.headers
             .push((HeaderName::from_static("traceparent"), trace));

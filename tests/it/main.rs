@@ -20,6 +20,8 @@ mod canary;
 mod cli;
 #[cfg(test)]
 mod copy;
+#[cfg(test)]
+mod credentials;
 #[cfg(feature = "demo")]
 #[cfg(test)]
 mod demo;

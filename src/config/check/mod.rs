@@ -4,6 +4,7 @@
 //! same written values, arranged by name, of which compilation may assume that they hold. A key of `keys.d` that
 //! does not pass is left out and stops nothing else.
 
+mod credentials;
 mod keys;
 pub(in crate::config) mod process;
 mod repositories;
@@ -97,12 +98,20 @@ impl<'s> Resource<'s> {
                     .map_or("aws", |url| url.get_ref().as_str());
                 format!("s3 {endpoint} {}", at.written.bucket.get_ref())
             }
-            Self::Gcs(at) => format!("gcs {}", at.written.bucket.get_ref()),
-            Self::Azure(at) => format!(
-                "azure {} {}",
-                at.written.account.get_ref(),
-                at.written.container.get_ref()
-            ),
+            Self::Gcs(at) => {
+                let endpoint = at.written.endpoint.as_ref();
+                let endpoint = endpoint.map_or("google", |url| url.get_ref().as_str());
+                format!("gcs {endpoint} {}", at.written.bucket.get_ref())
+            }
+            Self::Azure(at) => {
+                let endpoint = at.written.endpoint.as_ref();
+                let endpoint = endpoint.map_or("azure", |url| url.get_ref().as_str());
+                let account = at.written.account.get_ref();
+                format!(
+                    "azure {endpoint} {account} {}",
+                    at.written.container.get_ref()
+                )
+            }
             Self::Ai(at) => format!("ai {}", at.written.name.get_ref()),
         }
     }

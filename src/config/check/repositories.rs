@@ -172,14 +172,24 @@ fn storage_resource<'s>(
 ) -> Option<Resource<'s>> {
     let resource = resource(cx, document, name, resources)?;
     let what = match resource {
-        Resource::S3(_) => return Some(resource),
-        Resource::Gcs(_) => "a GCS resource, which this version does not serve",
-        Resource::Azure(_) => "an Azure resource, which this version does not serve",
-        Resource::Ai(_) => "an AI resource, which holds no buckets",
+        Resource::S3(_) | Resource::Gcs(_) | Resource::Azure(_) => not_translated(resource),
+        Resource::Ai(_) => Some("an AI resource, which holds no buckets"),
+    };
+    let Some(what) = what else {
+        return Some(resource);
     };
     let message = format!("`{}` is {what}", name.get_ref());
     cx.error(document, "E030", name.span(), message);
     None
+}
+
+/// The one thing that keeps resources of another protocol out of a repository: nothing translates for them yet.
+fn not_translated(resource: Resource<'_>) -> Option<&'static str> {
+    match resource {
+        Resource::Gcs(_) => Some("a GCS resource, which this version does not serve"),
+        Resource::Azure(_) => Some("an Azure resource, which this version does not serve"),
+        Resource::S3(_) | Resource::Ai(_) => None,
+    }
 }
 
 fn resource<'s>(
@@ -330,8 +340,12 @@ fn endpoint_of(resource: Resource<'_>) -> String {
             .endpoint
             .as_ref()
             .map_or_else(|| "aws".to_owned(), |url| url.get_ref().clone()),
-        Resource::Gcs(_) => "gcs".to_owned(),
-        Resource::Azure(at) => at.written.account.get_ref().clone(),
+        Resource::Gcs(at) => at
+            .written
+            .endpoint
+            .as_ref()
+            .map_or_else(|| "gcs".to_owned(), |url| url.get_ref().clone()),
+        Resource::Azure(at) => format!("azure {}", at.written.account.get_ref()),
         Resource::Ai(_) => String::new(),
     }
 }

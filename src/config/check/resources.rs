@@ -6,11 +6,12 @@ use std::time::Duration;
 use toml::Spanned;
 use uuid::Uuid;
 
-use super::{At, Cx, Resource, Unique};
+use super::{At, Cx, Resource, Unique, credentials, is_slug};
 use crate::config::address::Url;
 use crate::config::model::{Ai, Breaker, Model, Retries};
 use crate::config::parse::Document;
 use crate::config::words::AiTypeWord;
+use crate::policy::route::is_metadata;
 
 /// Counts of a breaker or a retry budget: more would be no limit.
 const COUNT_MAX: u32 = 1_000_000;
@@ -60,31 +61,37 @@ fn one(cx: &mut Cx<'_>, resource: Resource<'_>) {
         Resource::S3(At { document, written }) => {
             text(cx, document, "bucket", &written.bucket);
             text(cx, document, "region", &written.region);
-            text(cx, document, "access_key_id", &written.access_key_id);
-            cx.secret(document, "secret_access_key", &written.secret_access_key);
-            if let Some(token) = &written.session_token {
-                cx.secret(document, "session_token", token);
-            }
             let allowed = Allowed::of(written.allow_private, written.allow_http);
             endpoint(cx, document, written.endpoint.as_ref(), allowed);
+            endpoint(cx, document, written.sts_endpoint.as_ref(), allowed);
+            credentials::s3(cx, document, written);
             health(cx, document, &written.breaker, &written.retries);
         }
         Resource::Gcs(At { document, written }) => {
             text(cx, document, "bucket", &written.bucket);
-            cx.secret(document, "credentials", &written.credentials);
             let allowed = Allowed::of(written.allow_private, written.allow_http);
             endpoint(cx, document, written.endpoint.as_ref(), allowed);
-            unserved(cx, document, &written.name, "GCS resources are");
+            credentials::gcs(cx, document, written);
+            health(cx, document, &written.breaker, &written.retries);
         }
         Resource::Azure(At { document, written }) => {
-            text(cx, document, "account", &written.account);
+            account(cx, document, &written.account);
             text(cx, document, "container", &written.container);
-            cx.secret(document, "account_key", &written.account_key);
             let allowed = Allowed::of(written.allow_private, written.allow_http);
             endpoint(cx, document, written.endpoint.as_ref(), allowed);
-            unserved(cx, document, &written.name, "Azure resources are");
+            endpoint(cx, document, written.authority.as_ref(), allowed);
+            credentials::azure(cx, document, written);
+            health(cx, document, &written.breaker, &written.retries);
         }
         Resource::Ai(At { document, written }) => ai(cx, document, written),
+    }
+}
+
+/// An Azure account is a label of its host's name.
+fn account(cx: &mut Cx<'_>, document: &Document, account: &Spanned<String>) {
+    if !is_slug(account.get_ref()) {
+        let message = "`account` must be 1 to 63 of a-z, 0-9 and -";
+        cx.error(document, "E013", account.span(), message);
     }
 }
 
@@ -155,7 +162,7 @@ fn unserved(cx: &mut Cx<'_>, document: &Document, name: &Spanned<String>, what: 
     cx.warn(document, "W010", name.span(), message);
 }
 
-fn text(cx: &mut Cx<'_>, document: &Document, field: &str, value: &Spanned<String>) {
+pub(super) fn text(cx: &mut Cx<'_>, document: &Document, field: &str, value: &Spanned<String>) {
     let text = value.get_ref();
     let good = !text.is_empty()
         && text
@@ -206,7 +213,14 @@ fn endpoint(
         )
         .hint = Some("use https:, or set allow_http = true for this resource".into());
     }
-    if url.is_private() && !allowed.private {
+    if url.host.parse().is_ok_and(is_metadata) {
+        let message = format!(
+            "`{}` is where machines are told their own credentials",
+            url.host
+        );
+        cx.error(document, "E025", endpoint.span(), message).hint =
+            Some("for those, set machine_identity = true".into());
+    } else if url.is_private() && !allowed.private {
         let message = format!("`{}` is not a public address", url.host);
         cx.error(document, "E025", endpoint.span(), message).hint =
             Some("set allow_private = true for this resource if that is meant".into());

@@ -3,6 +3,7 @@
 //! What did not change is carried over, not rebuilt: a key keeps its derived signing keys, a resource its own, a
 //! repository its counters. Nothing takes effect here; the result does when it is installed.
 
+mod credential;
 mod masters;
 pub(in crate::config) mod process;
 mod resource;

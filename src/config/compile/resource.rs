@@ -17,18 +17,17 @@ use crate::config::parse::Document;
 use crate::config::units::Span;
 use crate::config::words::{self, AiTypeWord, Provider, Usage};
 use crate::keys::seal::Aad;
-use crate::keys::signing::SigningCache;
 use crate::policy::health::{BreakerRules, HealthRules, RetryRules};
 use crate::policy::route::{
-    Addressing, AiAccount, Origin, Resource, ResourceKind, S3Account, S3Quirks, Timeouts,
-    UsageInjection,
+    Addressing, AiAccount, AzureAccount, GcsAccount, Origin, Reach, Resource, ResourceKind,
+    S3Account, S3Quirks, Timeouts, UsageInjection,
 };
 use crate::protocol::Dialect;
 
 /// The name space of ids that are made of resource names.
 const RESOURCE_IDS: Uuid = Uuid::from_u128(0x6f1b_7a52_3c0e_4d1e_9d47_a9ed_0c70_0001);
 
-const STORAGE_TIMEOUTS: Timeouts = Timeouts {
+pub(super) const STORAGE_TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(3),
     tls: Duration::from_secs(5),
     first_byte: Duration::from_secs(30),
@@ -43,6 +42,7 @@ const AI_TIMEOUTS: Timeouts = Timeouts {
 };
 
 const OPENAI_URL: &str = "https://api.openai.com/v1";
+const GCS_URL: &str = "https://storage.googleapis.com";
 
 impl Cx<'_> {
     /// All that this version serves, by name.
@@ -52,7 +52,8 @@ impl Cx<'_> {
             let resource = match written {
                 Written::S3(at) => self.s3(*at),
                 Written::Ai(at) => self.ai(*at),
-                Written::Gcs(_) | Written::Azure(_) => None,
+                Written::Gcs(at) => self.gcs(*at),
+                Written::Azure(at) => self.azure(*at),
             };
             let Some(resource) = resource else { continue };
             let name = Arc::clone(&resource.name);
@@ -67,28 +68,17 @@ impl Cx<'_> {
 
     fn s3(&mut self, at: At<'_, Arc<model::S3>>) -> Option<Resource> {
         let At { document, written } = at;
-        let name = written.name.get_ref().as_str();
         let region = written.region.get_ref().as_str();
         let url = match &written.endpoint {
             Some(endpoint) => Url::parse(endpoint.get_ref()).ok()?,
             None => aws_url(region),
         };
-        let field = |field| Some(Aad::Resource { name, field });
-        let secret_access_key = self.secret(
-            document,
-            &written.secret_access_key,
-            field("secret_access_key"),
-        );
-        let session_token = match &written.session_token {
-            Some(token) => Some(self.secret(document, token, field("session_token"))?),
-            None => None,
-        };
+        let credential = self.s3_credential(at);
         let provider = written.provider.unwrap_or_else(|| provider_of(&url.host));
         let account = S3Account {
+            bucket: written.bucket.get_ref().as_str().into(),
             region: region.into(),
-            access_key_id: written.access_key_id.get_ref().as_str().into(),
-            secret_access_key: secret_access_key?,
-            session_token,
+            credential: credential?,
             addressing: addressing(written, provider),
             quirks: S3Quirks {
                 verifies_sha256: written.verifies_sha256.unwrap_or(match provider {
@@ -100,7 +90,6 @@ impl Cx<'_> {
                     Provider::Minio | Provider::R2 | Provider::Other => false,
                 }),
             },
-            signing: SigningCache::new(),
         };
         let server_name = match account.addressing {
             Addressing::Path => url.host.clone(),
@@ -116,6 +105,56 @@ impl Cx<'_> {
             ca_file: written.ca_file.as_ref(),
         };
         self.resource(document, &common, &url, ResourceKind::S3(account))
+    }
+
+    fn gcs(&mut self, at: At<'_, Arc<model::Gcs>>) -> Option<Resource> {
+        let At { document, written } = at;
+        let endpoint = written.endpoint.as_ref();
+        let url = Url::parse(endpoint.map_or(GCS_URL, |url| url.get_ref())).ok()?;
+        let (credential, project) = self.gcs_credential(at)?;
+        let named = written
+            .project
+            .as_ref()
+            .map(|it| it.get_ref().as_str().into());
+        let account = GcsAccount {
+            bucket: written.bucket.get_ref().as_str().into(),
+            credential,
+            project: named.or(project),
+        };
+        let common = Common {
+            name: &written.name,
+            server_name: &url.host,
+            id: written.id.as_ref(),
+            timeouts: timeouts(written.timeouts, STORAGE_TIMEOUTS),
+            health_rules: health_rules(&written.breaker, &written.retries),
+            allow_private: written.allow_private == Some(true),
+            ca_file: written.ca_file.as_ref(),
+        };
+        self.resource(document, &common, &url, ResourceKind::Gcs(account))
+    }
+
+    fn azure(&mut self, at: At<'_, Arc<model::Azure>>) -> Option<Resource> {
+        let At { document, written } = at;
+        let account = written.account.get_ref().as_str();
+        let url = match &written.endpoint {
+            Some(endpoint) => Url::parse(endpoint.get_ref()).ok()?,
+            None => azure_url(account),
+        };
+        let account = AzureAccount {
+            container: written.container.get_ref().as_str().into(),
+            account: account.into(),
+            credential: self.azure_credential(at)?,
+        };
+        let common = Common {
+            name: &written.name,
+            server_name: &url.host,
+            id: written.id.as_ref(),
+            timeouts: timeouts(written.timeouts, STORAGE_TIMEOUTS),
+            health_rules: health_rules(&written.breaker, &written.retries),
+            allow_private: written.allow_private == Some(true),
+            ca_file: written.ca_file.as_ref(),
+        };
+        self.resource(document, &common, &url, ResourceKind::Azure(account))
     }
 
     fn ai(&mut self, at: At<'_, Arc<model::Ai>>) -> Option<Resource> {
@@ -155,6 +194,13 @@ impl Cx<'_> {
         self.resource(document, &common, &url, ResourceKind::Ai(account))
     }
 
+    /// The path of a bundle of certificates, which was read with the config.
+    pub(super) fn ca_file(&self, written: Option<&Spanned<String>>) -> Option<Box<str>> {
+        let file = model::Reference::File(written?.get_ref());
+        let path = self.resolver.references.path(file)?;
+        Some(path.to_string_lossy().into())
+    }
+
     fn resource(
         &mut self,
         document: &Document,
@@ -173,25 +219,11 @@ impl Cx<'_> {
             self.problems
                 .push(Problem::new(document.severity(), "E051", place, error));
         }
-        let id = common.id.map_or_else(
-            || Uuid::new_v5(&RESOURCE_IDS, name.as_bytes()),
-            |id| *id.get_ref(),
-        );
+        let id = id(common.id, name);
         let origin = Origin {
-            tls: url.tls,
-            host: url.host.as_str().into(),
             server_name: common.server_name.into(),
-            port: url.port,
-            authority: HeaderValue::try_from(url.authority()).ok()?,
-            base_path: url.base_path.as_str().into(),
-            allow_private: common.allow_private,
-            ca_file: common.ca_file.and_then(|file| {
-                let path = self
-                    .resolver
-                    .references
-                    .path(model::Reference::File(file.get_ref()))?;
-                Some(path.to_string_lossy().into())
-            }),
+            ca_file: self.ca_file(common.ca_file),
+            ..origin(url, reach(common.allow_private))?
         };
         // Another server is judged anew.
         let before = self.inputs.memory.resources_by_id.get(&id);
@@ -211,6 +243,35 @@ impl Cx<'_> {
     }
 }
 
+/// A resource's identity: given, or made of its name.
+pub(super) fn id(given: Option<&Spanned<Uuid>>, name: &str) -> Uuid {
+    given.map_or_else(
+        || Uuid::new_v5(&RESOURCE_IDS, name.as_bytes()),
+        |id| *id.get_ref(),
+    )
+}
+
+pub(super) fn origin(url: &Url, reach: Reach) -> Option<Origin> {
+    Some(Origin {
+        tls: url.tls,
+        host: url.host.as_str().into(),
+        server_name: url.host.as_str().into(),
+        port: url.port,
+        authority: HeaderValue::try_from(url.authority()).ok()?,
+        base_path: url.base_path.as_str().into(),
+        reach,
+        ca_file: None,
+    })
+}
+
+pub(super) fn reach(allow_private: bool) -> Reach {
+    if allow_private {
+        Reach::Private
+    } else {
+        Reach::Public
+    }
+}
+
 /// The resource as buckets reach it that are not its own: by path, since its own may stand in its host's name.
 pub(super) fn for_all_buckets(resource: &Arc<Resource>) -> Arc<Resource> {
     let ResourceKind::S3(account) = &resource.kind else {
@@ -223,7 +284,7 @@ pub(super) fn for_all_buckets(resource: &Arc<Resource>) -> Arc<Resource> {
         port,
         authority,
         base_path,
-        allow_private,
+        reach,
         ca_file,
     } = &resource.origin;
     if account.addressing == Addressing::Path {
@@ -240,20 +301,18 @@ pub(super) fn for_all_buckets(resource: &Arc<Resource>) -> Arc<Resource> {
             port: *port,
             authority: authority.clone(),
             base_path: base_path.clone(),
-            allow_private: *allow_private,
+            reach: *reach,
             ca_file: ca_file.clone(),
         },
         timeouts: resource.timeouts,
         health_rules: resource.health_rules,
         health: Arc::clone(&resource.health),
         kind: ResourceKind::S3(S3Account {
+            bucket: account.bucket.clone(),
             region: account.region.clone(),
-            access_key_id: account.access_key_id.clone(),
-            secret_access_key: account.secret_access_key.clone(),
-            session_token: account.session_token.clone(),
+            credential: account.credential.clone(),
             addressing: Addressing::Path,
             quirks: account.quirks,
-            signing: SigningCache::new(),
         }),
         meters: Arc::clone(&resource.meters),
     })
@@ -279,6 +338,15 @@ fn aws_url(region: &str) -> Url {
     Url {
         tls: true,
         host: format!("s3.{region}.{suffix}"),
+        port: 443,
+        base_path: String::new(),
+    }
+}
+
+fn azure_url(account: &str) -> Url {
+    Url {
+        tls: true,
+        host: format!("{account}.blob.core.windows.net"),
         port: 443,
         base_path: String::new(),
     }
@@ -352,22 +420,17 @@ fn is_same(before: &Resource, after: &Resource) -> bool {
         && before.timeouts == after.timeouts
         && before.health_rules == after.health_rules
         && match (&before.kind, &after.kind) {
-            (ResourceKind::S3(a), ResourceKind::S3(b)) => {
-                a.region == b.region
-                    && a.access_key_id == b.access_key_id
-                    && a.secret_access_key == b.secret_access_key
-                    && a.session_token == b.session_token
-                    && a.addressing == b.addressing
-                    && a.quirks == b.quirks
-            }
-            (ResourceKind::Ai(a), ResourceKind::Ai(b)) => {
-                a.dialect == b.dialect
-                    && a.provider == b.provider
-                    && a.api_key == b.api_key
-                    && a.usage_injection == b.usage_injection
-                    && a.responses == b.responses
-            }
-            (ResourceKind::S3(_), ResourceKind::Ai(_))
-            | (ResourceKind::Ai(_), ResourceKind::S3(_)) => false,
+            (ResourceKind::S3(a), ResourceKind::S3(b)) => a == b,
+            (ResourceKind::Gcs(a), ResourceKind::Gcs(b)) => a == b,
+            (ResourceKind::Azure(a), ResourceKind::Azure(b)) => a == b,
+            (ResourceKind::Ai(a), ResourceKind::Ai(b)) => a == b,
+            (
+                ResourceKind::S3(_)
+                | ResourceKind::Gcs(_)
+                | ResourceKind::Azure(_)
+                | ResourceKind::Ai(_)
+                | ResourceKind::Tokens,
+                _,
+            ) => false,
         }
 }

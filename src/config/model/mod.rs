@@ -313,15 +313,28 @@ impl File {
         let mut secrets: Vec<&SecretRef> = Vec::new();
         let mut files: Vec<&Spanned<String>> = Vec::new();
         for s3 in &self.s3 {
-            secrets.push(s3.secret_access_key.get_ref());
-            secrets.extend(s3.session_token.as_ref().map(Spanned::get_ref));
+            let written = [
+                &s3.secret_access_key,
+                &s3.session_token,
+                &s3.web_identity_token,
+            ];
+            secrets.extend(written.into_iter().flatten().map(Spanned::get_ref));
             files.extend(&s3.ca_file);
         }
         for gcs in &self.gcs {
-            secrets.push(gcs.credentials.get_ref());
+            let written = [&gcs.credentials, &gcs.secret_access_key];
+            secrets.extend(written.into_iter().flatten().map(Spanned::get_ref));
+            files.extend(&gcs.ca_file);
         }
         for azure in &self.azure {
-            secrets.push(azure.account_key.get_ref());
+            let written = [
+                &azure.account_key,
+                &azure.sas,
+                &azure.client_secret,
+                &azure.federated_token,
+            ];
+            secrets.extend(written.into_iter().flatten().map(Spanned::get_ref));
+            files.extend(&azure.ca_file);
         }
         for ai in &self.ai {
             secrets.extend(ai.api_key.as_ref().map(Spanned::get_ref));

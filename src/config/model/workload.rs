@@ -11,20 +11,30 @@ use crate::config::words::{
 };
 
 section! {
-    /// A bucket of AWS S3 or of a compatible store, with the credential that opens it.
+    /// A bucket of AWS S3 or of a compatible store, with the credential that opens it: one of `access_key_id` with
+    /// `secret_access_key`, `web_identity_token` with `role_arn`, and `machine_identity`.
     "[[s3]]" S3 {
         required {
             /// What repositories call it.
             name: Spanned<String>,
             bucket: Spanned<String>,
             region: Spanned<String>,
-            access_key_id: Spanned<String>,
-            /// `env:NAME`, `file:PATH`, `credential:NAME` or `sealed:...`.
-            secret_access_key: Spanned<SecretRef>,
         }
         optional {
             /// Stable identity; by default made of the name.
             id: Option<Spanned<Uuid>>,
+            access_key_id: Option<Spanned<String>>,
+            /// The role to take, `arn:aws:iam::ACCOUNT:role/NAME`: with the access key, a web identity, or by default
+            /// as the machine itself.
+            role_arn: Option<Spanned<String>>,
+            /// What the role's owner demands of those who take it for others.
+            external_id: Option<Spanned<String>>,
+            /// How the role's sessions are named in the provider's logs. Default `"aqueduct"`.
+            role_session_name: Option<Spanned<String>>,
+            /// URL of the token service. Default: that of AWS in `region`.
+            sts_endpoint: Option<Spanned<String>>,
+            /// Use the role of the machine: an EC2 instance's (metadata service, version 2) or an ECS task's.
+            machine_identity: Option<Spanned<bool>>,
             /// URL of the store. Left out: AWS, in `region`.
             endpoint: Option<Spanned<String>>,
             /// `"virtual"` (the default on AWS) or `"path"` (the default elsewhere).
@@ -46,8 +56,12 @@ section! {
             ca_file: Option<Spanned<String>>,
         }
         secret {
+            /// `env:NAME`, `file:PATH`, `credential:NAME` or `sealed:...`.
+            secret_access_key: Option<Spanned<SecretRef>>,
             /// For temporary credentials.
             session_token: Option<Spanned<SecretRef>>,
+            /// An `OpenID` token that `role_arn` trusts; a file is read again when it changes.
+            web_identity_token: Option<Spanned<SecretRef>>,
         }
     }
 }
@@ -111,41 +125,76 @@ section! {
 }
 
 section! {
-    /// A bucket of Google Cloud Storage. Read and checked; not served by this version.
+    /// A bucket of Google Cloud Storage, with the credential that opens it: one of `credentials`, `access_key_id` with
+    /// `secret_access_key`, and `machine_identity`. Read and checked; no repository may use it yet.
     "[[gcs]]" Gcs {
         required {
             name: Spanned<String>,
             bucket: Spanned<String>,
-            /// Service account key, JSON.
-            credentials: Spanned<SecretRef>,
         }
         optional {
             id: Option<Spanned<Uuid>>,
+            /// URL of a compatible server. Left out: Google's.
             endpoint: Option<Spanned<String>>,
+            /// Where buckets are made and listed. Default: the service account's.
+            project: Option<Spanned<String>>,
+            /// The id of an interoperability (HMAC) key, `GOOG...`.
+            access_key_id: Option<Spanned<String>>,
+            /// Use the service account of the machine, by its metadata server.
+            machine_identity: Option<Spanned<bool>>,
             timeouts: Timeouts,
+            breaker: Breaker,
+            retries: Retries,
             allow_private: Option<bool>,
             allow_http: Option<bool>,
             ca_file: Option<Spanned<String>>,
+        }
+        secret {
+            /// The key of a service account, JSON.
+            credentials: Option<Spanned<SecretRef>>,
+            /// The secret of an interoperability key.
+            secret_access_key: Option<Spanned<SecretRef>>,
         }
     }
 }
 
 section! {
-    /// A container of Azure Blob Storage. Read and checked; not served by this version.
+    /// A container of Azure Blob Storage, with the credential that opens it: one of `account_key`, `sas`,
+    /// `client_secret` or `federated_token` with `tenant_id` and `client_id`, and `machine_identity`. Read and checked;
+    /// no repository may use it yet.
     "[[azure]]" Azure {
         required {
             name: Spanned<String>,
             account: Spanned<String>,
             container: Spanned<String>,
-            account_key: Spanned<SecretRef>,
         }
         optional {
             id: Option<Spanned<Uuid>>,
+            /// URL of the account. Default: `https://ACCOUNT.blob.core.windows.net`. Where the account stands in the
+            /// path, it is part of it: `http://127.0.0.1:10000/devstoreaccount1`.
             endpoint: Option<Spanned<String>>,
+            /// The tenant of an application of Entra ID.
+            tenant_id: Option<Spanned<String>>,
+            /// The application, or the user-assigned identity of the machine.
+            client_id: Option<Spanned<String>>,
+            /// URL of Entra ID. Default `https://login.microsoftonline.com`; other clouds have others.
+            authority: Option<Spanned<String>>,
+            /// Use the identity of the machine: a virtual machine's, or that of App Service.
+            machine_identity: Option<Spanned<bool>>,
             timeouts: Timeouts,
+            breaker: Breaker,
+            retries: Retries,
             allow_private: Option<bool>,
             allow_http: Option<bool>,
             ca_file: Option<Spanned<String>>,
+        }
+        secret {
+            account_key: Option<Spanned<SecretRef>>,
+            /// A shared access signature: the parameters as the portal shows them.
+            sas: Option<Spanned<SecretRef>>,
+            client_secret: Option<Spanned<SecretRef>>,
+            /// A token that the application trusts (workload identity); a file is read again when it changes.
+            federated_token: Option<Spanned<SecretRef>>,
         }
     }
 }

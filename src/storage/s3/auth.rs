@@ -5,20 +5,17 @@
 //! must be `s3`. `SigV2`, `SigV4a` and session tokens are refused, each with its own error; so is more than one
 //! credential, and any `x-amz-*` header that the signature leaves out.
 
-mod canonical;
 mod form;
 mod parse;
 mod sign;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-pub(super) use canonical::{hex, unhex};
+pub(super) use crate::storage::canonical::{hex, unhex};
 pub use sign::{PayloadHash, sign};
 
 use super::Arrival;
@@ -31,6 +28,8 @@ use crate::message::date::BasicDate;
 use crate::message::text;
 use crate::policy::route::UnsignedPayload;
 use crate::secret::Secret;
+use crate::storage::canonical;
+use crate::storage::sigv4::{self, SCRATCH};
 use form::FormClaim;
 use parse::{Claim, Credential};
 
@@ -39,7 +38,7 @@ const SKEW_MAX: SignedDuration = SignedDuration::from_mins(15);
 /// Longest life of a presigned URL, in seconds.
 const PRESIGN_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const ALGORITHM: &str = sigv4::AWS.algorithm;
 const SERVICE: &str = "s3";
 
 /// A request whose signature was checked. Made by [`authenticate`] and [`authenticate_form`] alone.
@@ -119,11 +118,6 @@ impl fmt::Debug for ChunkSeed {
             .field("trailer", &self.trailer)
             .finish_non_exhaustive()
     }
-}
-
-thread_local! {
-    /// Canonical requests are built here, so that a warm request allocates nothing for them.
-    static SCRATCH: RefCell<canonical::Scratch> = RefCell::default();
 }
 
 /// A key that nobody has: unknown ids do the same work with it as known ones with theirs.
@@ -264,19 +258,7 @@ fn signature(
     request.extend_from_slice(claim.signed_headers.as_bytes());
     request.push(b'\n');
     request.extend_from_slice(claim.content_sha256.as_bytes());
-    Ok(sign_request(scratch, claim.date, key))
-}
-
-/// Signs the canonical request in `scratch`.
-fn sign_request(scratch: &mut canonical::Scratch, date: BasicDate, key: &SigningKey) -> [u8; 32] {
-    let hash: [u8; 32] = Sha256::digest(&scratch.request).into();
-    let to_sign = &mut scratch.to_sign;
-    to_sign.clear();
-    for part in [ALGORITHM, "\n", date.as_str(), "\n", key.scope(), "\n"] {
-        to_sign.extend_from_slice(part.as_bytes());
-    }
-    to_sign.extend_from_slice(&canonical::hex(&hash));
-    key.sign(to_sign)
+    Ok(sigv4::sign_request(scratch, &sigv4::AWS, claim.date, key))
 }
 
 /// Whether a date is near enough to ours.

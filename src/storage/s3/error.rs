@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::wire::{self, Part};
 use crate::error::{Error, Kind};
-use crate::policy::route::Bucket;
+use crate::policy::route::{Bucket, S3Account};
 
 /// Longest error document that is read of a provider.
 pub const FAILURE_BYTES_MAX: usize = 64 * 1024;
@@ -327,7 +327,7 @@ fn is_code(code: &str) -> bool {
 fn safe_message(message: String, bucket: Option<&Bucket>, kind: Kind) -> Cow<'static, str> {
     let names_ours = bucket.is_some_and(|bucket| {
         let origin = &bucket.resource.origin;
-        let account = bucket.resource.s3().map(|account| &*account.access_key_id);
+        let account = bucket.resource.s3().and_then(S3Account::access_key_id);
         let renamed = bucket.exposed != bucket.upstream && message.contains(&*bucket.upstream);
         renamed
             || (!bucket.prefix.is_empty() && message.contains(&*bucket.prefix))

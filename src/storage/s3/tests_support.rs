@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use super::Arrival;
 use super::route::{self, S3Request};
 use crate::error::Result;
-use crate::keys::signing::SigningCache;
+use crate::policy::credential::{Credential, ReadyCredential};
 use crate::policy::health::HealthRules;
 use crate::policy::route::{
-    Addressing, Bucket, Origin, Resource, ResourceKind, S3Account, S3Quirks, Timeouts,
+    Addressing, Bucket, Origin, Reach, Resource, ResourceKind, S3Account, S3Quirks, Timeouts,
 };
 use crate::protocol::{Front, Protocol};
 use crate::secret::Secret;
@@ -69,16 +69,18 @@ impl Owned {
 
 pub(super) fn account(addressing: Addressing) -> S3Account {
     S3Account {
+        bucket: "bucket".into(),
         region: "eu-west-1".into(),
-        access_key_id: "AKIAUPSTREAM".into(),
-        secret_access_key: Secret::new(*b"upstream-secret"),
-        session_token: None,
+        credential: Credential::Ready(ReadyCredential::s3(
+            "AKIAUPSTREAM",
+            Secret::new(*b"upstream-secret"),
+            None,
+        )),
         addressing,
         quirks: S3Quirks {
             verifies_sha256: true,
             trailers: true,
         },
-        signing: SigningCache::new(),
     }
 }
 
@@ -104,7 +106,7 @@ pub(super) fn bucket(
                 port: 443,
                 authority: HeaderValue::from_static("store.internal"),
                 base_path: "".into(),
-                allow_private: false,
+                reach: Reach::Public,
                 ca_file: None,
             },
             timeouts: Timeouts {

@@ -144,11 +144,11 @@ pub fn copies_natively(source: &Bucket, target: &Bucket) -> bool {
     let (here, there) = (&source.resource.origin, &target.resource.origin);
     (here.tls, &here.host, here.port, &here.base_path)
         == (there.tls, &there.host, there.port, &there.base_path)
-        && from.access_key_id == to.access_key_id
+        && from.credential.acts_as(&to.credential)
         && from.region == to.region
 }
 
-pub(super) fn host(bucket: &Bucket) -> Result<HeaderValue> {
+pub(in crate::storage) fn host(bucket: &Bucket) -> Result<HeaderValue> {
     let authority = &bucket.resource.origin.authority;
     match account(bucket)?.addressing {
         Addressing::Path => Ok(authority.clone()),
@@ -197,7 +197,11 @@ pub(super) fn target(op: &WholeOp, bucket: &Bucket, account: &S3Account) -> Resu
 }
 
 /// The path of a bucket, or of an object in it.
-pub(super) fn path(bucket: &Bucket, account: &S3Account, key: Option<&str>) -> Result<Vec<u8>> {
+pub(in crate::storage) fn path(
+    bucket: &Bucket,
+    account: &S3Account,
+    key: Option<&str>,
+) -> Result<Vec<u8>> {
     let length = key.map_or(0, str::len);
     let mut out = Vec::with_capacity(64 + length + bucket.prefix.len());
     out.extend_from_slice(bucket.resource.origin.base_path.as_bytes());

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::keys::tests_support;
-use crate::policy::route::{Addressing, S3Account};
+use crate::policy::credential::ReadyCredential;
+use crate::policy::route::Addressing;
 use crate::storage::head::UpstreamHead;
 use crate::storage::s3::tests_support::{Owned, account, owned};
 
@@ -559,18 +560,20 @@ proptest! {
             ],
         };
         let request = owned("PUT", &target, &[("content-type", "text/plain"), ("x-amz-meta-a", " a  b ")]);
-        let account = S3Account {
+        let account = crate::policy::route::S3Account {
             region: "eu-central-1".into(),
-            access_key_id: EXAMPLE_ID.into(),
-            secret_access_key: Secret::new(EXAMPLE_SECRET),
             ..account(Addressing::Path)
         };
-        sign(&mut head, PayloadHash::Unsigned, &account, request.now).unwrap();
+        sign(&mut head, PayloadHash::Unsigned, &account, &example_keys(None), request.now).unwrap();
         let (headers, _) = oracle(&request, SignatureLocation::Headers, SignableBody::UnsignedPayload);
         let ours = header(&head, "authorization");
         let theirs = headers.into_iter().find(|(name, _)| name == "authorization").map(|(_, value)| value);
         prop_assert_eq!(ours, theirs);
     }
+}
+
+fn example_keys(session_token: Option<Secret>) -> ReadyCredential {
+    ReadyCredential::s3(EXAMPLE_ID, Secret::new(EXAMPLE_SECRET), session_token)
 }
 
 fn header(head: &UpstreamHead, name: &str) -> Option<String> {
@@ -588,12 +591,9 @@ fn what_we_sign_we_verify() {
         (PayloadHash::Sha256([7; 32]), None),
         (PayloadHash::Unsigned, Some(Secret::new(*b"token"))),
     ] {
-        let account = S3Account {
-            access_key_id: EXAMPLE_ID.into(),
-            secret_access_key: Secret::new(EXAMPLE_SECRET),
-            session_token: token,
-            ..account(Addressing::Path)
-        };
+        let account = account(Addressing::Path);
+        let is_temporary = token.is_some();
+        let keys = example_keys(token);
         let request = owned("GET", "/b/k?b=2&a", &[]);
         let mut head = UpstreamHead {
             method: http::Method::GET,
@@ -613,12 +613,12 @@ fn what_we_sign_we_verify() {
                 ),
             ],
         };
-        sign(&mut head, payload, &account, request.now).unwrap();
+        sign(&mut head, payload, &account, &keys, request.now).unwrap();
         let mut again = request;
         for (name, value) in &head.headers {
             again.headers.append(name, value.clone());
         }
-        if account.session_token.is_some() {
+        if is_temporary {
             assert_eq!(refusal(&again), Kind::TokenUnsupported);
             let authorization = header(&head, "authorization").unwrap();
             assert!(authorization.contains(";x-amz-security-token,"));

@@ -1,4 +1,4 @@
-//! The canonical request, built in reused buffers. Verifying and signing share it.
+//! The canonical request of `SigV4` and of what was made after it, in reused buffers. Verifying and signing share it.
 
 use crate::error::{Error, Kind, Result};
 use crate::message::escape::{self, Plus, Slash};
@@ -8,7 +8,7 @@ const PAIRS_MAX: usize = 128;
 
 /// Buffers that are reused from request to request.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(in crate::storage) struct Scratch {
     pub request: Vec<u8>,
     pub to_sign: Vec<u8>,
     pub pairs: Pairs,
@@ -16,7 +16,7 @@ pub(super) struct Scratch {
 
 /// Query parameters in canonical form, back to back, with where each lies.
 #[derive(Debug, Default)]
-pub(super) struct Pairs {
+pub(in crate::storage) struct Pairs {
     bytes: Vec<u8>,
     spans: Vec<Span>,
 }
@@ -30,7 +30,7 @@ struct Span {
 }
 
 /// Method and path.
-pub(super) fn start(out: &mut Vec<u8>, method: &str, path: &str) -> Result<()> {
+pub(in crate::storage) fn start(out: &mut Vec<u8>, method: &str, path: &str) -> Result<()> {
     out.extend_from_slice(method.as_bytes());
     out.push(b'\n');
     escape::normalise(out, path.as_bytes(), Slash::Keep, Plus::Literal).map_err(|_| bad_uri())?;
@@ -39,7 +39,7 @@ pub(super) fn start(out: &mut Vec<u8>, method: &str, path: &str) -> Result<()> {
 }
 
 /// The query, each name and value in canonical encoding, sorted by both, without the parameter `skip`.
-pub(super) fn query(
+pub(in crate::storage) fn query(
     out: &mut Vec<u8>,
     pairs: &mut Pairs,
     raw: &str,
@@ -85,13 +85,13 @@ fn normalise(out: &mut Vec<u8>, text: &str) -> Result<()> {
     escape::normalise(out, text.as_bytes(), Slash::Encode, Plus::Space).map_err(|_| bad_uri())
 }
 
-pub(super) fn header_start(out: &mut Vec<u8>, name: &str) {
+pub(in crate::storage) fn header_start(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(name.as_bytes());
     out.push(b':');
 }
 
 /// A header's value, trimmed, with runs of spaces made one.
-pub(super) fn header_value(out: &mut Vec<u8>, value: &[u8]) {
+pub(in crate::storage) fn header_value(out: &mut Vec<u8>, value: &[u8]) {
     let value = value.trim_ascii();
     let has_run = || value.windows(2).any(|pair| pair == b"  ");
     if memchr::memchr(b' ', value).is_none() || !has_run() {
@@ -108,7 +108,7 @@ pub(super) fn header_value(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 /// Lower-case hexadecimal.
-pub(in crate::storage::s3) fn hex(bytes: &[u8; 32]) -> [u8; 64] {
+pub fn hex(bytes: &[u8; 32]) -> [u8; 64] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut out = [0; 64];
     for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
@@ -119,7 +119,7 @@ pub(in crate::storage::s3) fn hex(bytes: &[u8; 32]) -> [u8; 64] {
 }
 
 /// 32 bytes from lower-case hexadecimal.
-pub(in crate::storage::s3) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
+pub(in crate::storage) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     let mut out = [0; 32];
     if text.len() != 64 {
         return None;
