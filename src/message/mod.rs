@@ -5,3 +5,4 @@ pub mod date;
 pub mod escape;
 pub mod reply;
 pub mod text;
+pub mod xml;

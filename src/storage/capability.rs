@@ -12,7 +12,7 @@ pub struct Capability {
     pub suffix_ranges: Native,
     /// A read by the number of a part.
     pub part_reads: Native,
-    /// ETags and dates of a read, as clients know them.
+    /// `ETag`s and dates of a read, as clients know them.
     pub read_conditions: Native,
     /// A write only where there is no object.
     pub write_if_absent: Native,

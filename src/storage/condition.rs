@@ -1,6 +1,6 @@
 //! Which bytes are asked for, and under which conditions.
 //!
-//! A client's conditions speak of ETags and dates. A store that can only be asked about a mark of its own is asked
+//! A client's conditions speak of `ETag`s and dates. A store that can only be asked about a mark of its own is asked
 //! for that mark first (a probe); [`Preconditions::check`] then decides on what was found, as RFC 9110 section 13.2.2
 //! orders, and [`Preconditions::pinned`] lets the operation itself happen to just that state, or not at all.
 
@@ -86,11 +86,11 @@ pub enum TagMatch {
     Tags(SmallVec<[ETag; 1]>),
 }
 
-/// The ETags of one header. Stops a header from making us compare long lists.
+/// The `ETag`s of one header. Stops a header from making us compare long lists.
 const TAGS_MAX: usize = 64;
 
 impl TagMatch {
-    /// Reads `*`, or ETags with or without quotes, separated by commas.
+    /// Reads `*`, or `ETag`s with or without quotes, separated by commas.
     pub fn parse(text: &str) -> Option<Self> {
         if text.trim() == "*" {
             return Some(Self::Any);
@@ -258,3 +258,6 @@ impl Preconditions {
 fn seconds(at: Timestamp) -> i64 {
     at.as_second()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,35 @@
 //! Where client and resource speak the same protocol, requests are forwarded within its folder. Where they do not, one
 //! folder's downstream half reads an [`op::Operation`], another's upstream half writes it ([`codec::Upstream`]), and
 //! the [`reply::Reply`] goes the same way back.
+//!
+//! # The path of a translated request
+//!
+//! ```text
+//! let op = canonical::operation(&whole_op, &headers, length)?;     s3: refuses what cannot be said
+//! let asked = answer::Asked { op: &whole_op, operation: &op, .. };
+//! if let Some(message) = answer::unasked(&asked) { return message }
+//! let codec = storage::upstream(protocol)?;
+//! match plan::plan(&op, &codec.capability(&bucket), native_copy)? {
+//!     Translate      => exchange(&op)
+//!     Probe(probe)   => found = exchange(HeadObject(probe.request(&op)))   a missing object is None
+//!                       match probe.settle(&op, found)? {
+//!                           Send(op)       => exchange(&op)     412 now: it changed meanwhile, look again
+//!                           NotModified(n) => Reply::NotModified(n)
+//!                       }
+//!     Compose(machine) => ...
+//! }
+//! let answer = answer::answer(&asked, outcome)?;                   Err: the Failure to be written
+//! ```
+//!
+//! An exchange encodes, signs with the resource's credential, sends, and reads as [`codec`] says. A streamed body goes
+//! through the verifying pipe of the client's protocol first, which peels its framing and holds back the tail: for S3
+//! that is `body::plan` with quirks that leave all checks to us. The digests of [`codec::Upstream::digests`] are taken of
+//! what was sent, and compared with what the store says that it has ([`reply::Stored::verify`], or else
+//! [`reply::Stored::undo`]). A page may be empty and have a next one: it is asked for ([`op::ListObjects::next`]) before the client
+//! is answered.
+//!
+//! Ids of uploads and page tokens are plain here. They are sealed on the way to the client and opened on the way back,
+//! outside of these functions.
 
 pub mod azure;
 mod canonical;
@@ -13,7 +42,25 @@ pub mod gcs;
 pub mod head;
 pub mod object;
 pub mod op;
+pub mod plan;
 pub mod probe;
 pub mod reply;
 pub mod s3;
 pub mod sigv4;
+
+use crate::error::{Error, Result};
+use crate::protocol::Protocol;
+use codec::Upstream;
+
+/// The upstream half of a protocol, on the model.
+pub fn upstream(protocol: Protocol) -> Result<&'static dyn Upstream> {
+    match protocol {
+        Protocol::Gcs => Ok(&gcs::upstream::Gcs),
+        Protocol::Azure | Protocol::S3 => Err(Error::unsupported(
+            "Requests are not translated to this protocol.",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -40,13 +40,12 @@ impl ETag {
     /// Takes one off the front of a list.
     pub(super) fn take(text: &str) -> Option<(Self, &str)> {
         let strong = text.strip_prefix("W/").unwrap_or(text);
-        let (tag, rest) = match strong.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => {
-                let end = strong.find(',').unwrap_or(strong.len());
-                let (tag, rest) = strong.split_at(end);
-                (tag.trim_end(), rest)
-            }
+        let (tag, rest) = if let Some(quoted) = strong.strip_prefix('"') {
+            quoted.split_once('"')?
+        } else {
+            let end = strong.find(',').unwrap_or(strong.len());
+            let (tag, rest) = strong.split_at(end);
+            (tag.trim_end(), rest)
         };
         let valid = !tag.is_empty() && tag.bytes().all(|b| b > b' ' && b != b'"' && b != 0x7f);
         valid.then(|| (Self(tag.into()), rest))
@@ -316,6 +315,8 @@ pub struct ObjectMeta {
     /// Of the parts it was made of, where that is known.
     pub part_sizes: Vec<u64>,
     pub tag_count: usize,
+    /// Where the store tells them with the rest.
+    pub tags: Option<Tags>,
     pub restore: Option<Restore>,
     pub redirect: Option<HeaderValue>,
 }
@@ -335,6 +336,7 @@ impl ObjectMeta {
             revision: None,
             part_sizes: Vec::new(),
             tag_count: 0,
+            tags: None,
             restore: None,
             redirect: None,
         }

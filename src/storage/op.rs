@@ -8,11 +8,19 @@
 //!
 //! Plain page tokens and upload ids: sealing them is done at the pipeline's edge.
 
+mod upload;
+
+pub use upload::{
+    BlockId, BlockState, ChecksumOver, CompleteUpload, CompletedPart, CopyPiece, CreateUpload,
+    Family, ListPieces, ListUploads, Piece, Pieces, UploadChecksum, UploadPiece, UploadRef,
+};
+
 use super::condition::{ByteRange, Preconditions};
 use super::object::{
-    Attributes, Checksum, ChecksumKind, ContentHeaders, CustomerKey, ETag, Encryption,
-    StorageClass, Tags, VersionId,
+    Attributes, Checksum, ChecksumKind, ContentHeaders, CustomerKey, Encryption, StorageClass,
+    Tags, VersionId,
 };
+use super::reply::ObjectPage;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +76,18 @@ pub struct ListObjects {
     pub start: Start,
     /// Entries and common prefixes together, at most; never 0. `None`: as many as fit.
     pub max: Option<u32>,
+}
+
+impl ListObjects {
+    /// The request for the page after one that has nothing to show. `None`: it can be shown, or it is the last.
+    pub fn next(&self, page: &ObjectPage) -> Option<Self> {
+        let next = page.next.as_ref()?;
+        let is_empty = page.entries.is_empty() && page.prefixes.is_empty();
+        is_empty.then(|| Self {
+            start: Start::Page(next.clone()),
+            ..self.clone()
+        })
+    }
 }
 
 /// Which objects a listing shows.
@@ -223,147 +243,6 @@ pub struct PutTags {
     pub tags: Tags,
 }
 
-/// Starts an upload in pieces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreateUpload {
-    pub key: Box<str>,
-    pub attributes: Attributes,
-    /// One that is kept for the whole object.
-    pub checksum: Option<UploadChecksum>,
-    /// Checked when the upload is completed.
-    pub conditions: Preconditions,
-}
-
-/// The checksum that an upload in pieces ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UploadChecksum {
-    pub kind: ChecksumKind,
-    pub over: ChecksumOver,
-}
-
-/// What the checksum of an upload in pieces is computed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChecksumOver {
-    Object,
-    Parts,
-}
-
-/// An upload in pieces. The id is the upstream's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadRef {
-    pub key: Box<str>,
-    pub id: Box<str>,
-}
-
-/// Stores one piece.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadPiece {
-    pub upload: UploadRef,
-    pub piece: Piece,
-    pub body: Body,
-    pub customer_key: Option<CustomerKey>,
-}
-
-/// The three ways in which clouds cut uploads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Ordered by number; stored again, the later one counts.
-    Part(u16),
-    /// Ordered when they are committed.
-    Block(BlockId),
-    /// One behind the other, from this offset on. The total is told with the last at the latest.
-    Range { offset: u64, total: Option<u64> },
-}
-
-/// A block's name: opaque bytes that the client chose.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct BlockId(pub Box<[u8]>);
-
-/// Which of these families an upload is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    Parts,
-    Blocks,
-    Ranges,
-}
-
-impl Piece {
-    pub fn family(&self) -> Family {
-        match self {
-            Self::Part(_) => Family::Parts,
-            Self::Block(_) => Family::Blocks,
-            Self::Range { .. } => Family::Ranges,
-        }
-    }
-}
-
-/// Makes a piece of an object's bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopyPiece {
-    pub upload: UploadRef,
-    pub piece: Piece,
-    pub source: Source,
-    /// `None`: all of it.
-    pub range: Option<ByteRange>,
-    pub customer_key: Option<CustomerKey>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListPieces {
-    pub upload: UploadRef,
-    pub after: Option<u16>,
-    /// Never 0.
-    pub max: Option<u32>,
-}
-
-/// The uploads that are under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListUploads {
-    pub prefix: Box<str>,
-    pub delimiter: Option<Box<str>>,
-    /// Behind this key, or behind this upload of it.
-    pub after: Option<(Box<str>, Option<Box<str>>)>,
-    /// Never 0.
-    pub max: Option<u32>,
-}
-
-/// Makes the object of its pieces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompleteUpload {
-    pub upload: UploadRef,
-    pub pieces: Pieces,
-    pub conditions: Preconditions,
-    /// Of the whole object; it must have this size.
-    pub size: Option<u64>,
-    pub checksum: Option<(UploadChecksum, Checksum)>,
-    /// For a family in which they come with the end.
-    pub attributes: Option<Attributes>,
-}
-
-/// What an object is made of, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pieces {
-    Parts(Vec<CompletedPart>),
-    Blocks(Vec<(BlockId, BlockState)>),
-    /// All ranges, up to this total.
-    Ranges(u64),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompletedPart {
-    pub number: u16,
-    pub etag: ETag,
-    pub checksum: Option<Checksum>,
-}
-
-/// Which block of a name is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockState {
-    Committed,
-    Uncommitted,
-    Latest,
-}
-
 impl Operation {
     /// For the printed plans.
     pub fn name(&self) -> &'static str {
@@ -443,6 +322,10 @@ impl Operation {
             | Self::CompleteUpload(_)
             | Self::AbortUpload(_) => None,
         }
+    }
+
+    pub fn is_copy(&self) -> bool {
+        matches!(self, Self::CopyObject(_) | Self::CopyPiece(_))
     }
 
     /// May be sent again when the connection broke before an answer: it changes nothing.

@@ -5,9 +5,13 @@
 
 use jiff::Timestamp;
 
-use super::condition::Span;
-use super::object::{ETag, ObjectMeta, StorageClass, StoredChecksum, Tags, VersionId};
-use crate::error::Error;
+use super::condition::{Pin, Preconditions, Span};
+use super::object::{
+    Checksum, ChecksumKind, ETag, ObjectMeta, Observed, Revision, StorageClass, StoredChecksum,
+    Tags, VersionId,
+};
+use super::op::{DeleteObject, ObjectRef, Operation};
+use crate::error::{Error, Kind, Result};
 
 /// The answer to an [`Operation`](super::op::Operation).
 #[derive(Debug)]
@@ -106,6 +110,10 @@ pub struct Stored {
     /// Told by some.
     pub last_modified: Option<Timestamp>,
     pub encrypted_by_customer: bool,
+    /// Digests that the upstream took of what it has.
+    pub told: Vec<Checksum>,
+    /// The mark of what was stored.
+    pub revision: Option<Revision>,
 }
 
 impl Stored {
@@ -116,7 +124,45 @@ impl Stored {
             checksums: Vec::new(),
             last_modified: None,
             encrypted_by_customer: false,
+            told: Vec::new(),
+            revision: None,
         }
+    }
+
+    /// Whether the upstream has the bytes that were sent to it. Where not, [`Stored::undo`].
+    pub fn verify(&self, sent: &Observed) -> Result<()> {
+        let same = self.told.iter().all(|told| {
+            let of_sent = match told.kind() {
+                ChecksumKind::Crc32c => sent.crc32c.map(|crc| crc.to_be_bytes().to_vec()),
+                ChecksumKind::Crc64Nvme => sent.crc64nvme.map(|crc| crc.to_be_bytes().to_vec()),
+                ChecksumKind::Md5 => sent.md5.map(|md5| md5.to_vec()),
+                ChecksumKind::Crc32 | ChecksumKind::Sha1 | ChecksumKind::Sha256 => None,
+            };
+            of_sent.is_none_or(|of_sent| of_sent == told.value())
+        });
+        if same {
+            return Ok(());
+        }
+        let message = "The store has other bytes than were sent. Please try again.";
+        Err(Error::new(Kind::UpstreamBroken, message).with_detail("the digests differ"))
+    }
+
+    /// Takes back what `op` stored, and nothing that someone else has stored since. A piece needs no such thing: it is
+    /// part of an object only if the client names it.
+    pub fn undo(&self, op: &Operation) -> Option<Operation> {
+        let (Operation::PutObject(put), Some(revision)) = (op, &self.revision) else {
+            return None;
+        };
+        Some(Operation::DeleteObject(Box::new(DeleteObject {
+            object: ObjectRef {
+                key: put.key.clone(),
+                version: None,
+            },
+            conditions: Preconditions {
+                pin: Some(Pin::Is(revision.clone())),
+                ..Preconditions::default()
+            },
+        })))
     }
 }
 
@@ -137,7 +183,7 @@ pub struct Deleted {
 pub struct DeletedEntry {
     pub key: Box<str>,
     pub version: Option<VersionId>,
-    pub outcome: Result<Deleted, Error>,
+    pub outcome: Result<Deleted>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

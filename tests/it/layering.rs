@@ -140,6 +140,39 @@ fn every_import_points_down() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// The model that stands between the protocols, and words that belong to one of them.
+const MODEL: &[&str] = &[
+    "capability",
+    "codec",
+    "condition",
+    "object",
+    "op",
+    "plan",
+    "reply",
+];
+const OF_PROVIDERS: &[&str] = &[
+    "amz", "aws", "azure", "blob", "gcs", "goog", "s3::", "x-ms-",
+];
+
+#[test]
+fn the_model_names_no_provider() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage");
+    let mut seen = 0;
+    for file in rust_files(&root) {
+        let path = file.strip_prefix(&root).unwrap();
+        let is_model = MODEL.contains(&part_of(path).as_str()) && !path.ends_with("tests.rs");
+        if !is_model {
+            continue;
+        }
+        seen += 1;
+        let code = without_comments(&fs::read_to_string(&file).unwrap()).to_lowercase();
+        for word in OF_PROVIDERS {
+            assert!(!code.contains(word), "{}: `{word}`", path.display());
+        }
+    }
+    assert!(seen >= MODEL.len());
+}
+
 #[test]
 fn planted_violations_are_caught() {
     let check = |path: &str, text: &str| {

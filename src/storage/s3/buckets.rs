@@ -301,7 +301,8 @@ pub fn configuration(document: &[u8], resource: &Resource) -> Result<Option<Byte
     Ok(Some(out.into()))
 }
 
-fn wanted_location(document: &[u8]) -> Result<String> {
+/// Where a client wants its bucket to be; empty where it does not say.
+pub(super) fn wanted_location(document: &[u8]) -> Result<String> {
     let mut location = String::new();
     if document.is_empty() {
         return Ok(location);

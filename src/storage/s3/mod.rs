@@ -11,9 +11,11 @@
 //! Manual: <https://docs.aws.amazon.com/AmazonS3/latest/API/>. Out of scope: `SigV2` and `SigV4a` signatures,
 //! access points, S3 Select's event stream is passed on as bytes.
 
+pub mod answer;
 pub mod auth;
 pub mod body;
 pub mod buckets;
+pub mod canonical;
 pub mod copy;
 pub mod downstream;
 pub mod error;
@@ -23,6 +25,8 @@ pub mod route;
 pub mod upstream;
 pub mod wire;
 
+#[cfg(test)]
+pub(super) mod laws;
 #[cfg(test)]
 mod tests_support;
 

@@ -11,6 +11,9 @@ pub const RESERVED_PREFIX: &str = ".aqueduct/";
 /// Longest key in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
 
+/// Names and values of an object's user metadata together, in bytes.
+pub const METADATA_BYTES_MAX: usize = 2048;
+
 /// Longest bucket name that is looked up; the oldest S3 buckets have up to 255 bytes.
 const BUCKET_BYTES_MAX: usize = 255;
 

@@ -521,6 +521,8 @@ fn invalid(message: &'static str) -> Error {
 }
 
 #[cfg(test)]
+pub(super) use table::row_of;
+#[cfg(test)]
 pub(super) use tests::sample;
 
 #[cfg(test)]

@@ -179,6 +179,12 @@ pub(super) fn of(op: Op) -> &'static Row {
     TABLE.iter().find(|row| row.op == op).unwrap()
 }
 
+/// An operation's row.
+#[cfg(test)]
+pub(crate) fn row_of(op: Op) -> &'static Row {
+    TABLE.iter().find(|row| row.op == op).unwrap()
+}
+
 /// Whether an operation's requests may carry this header.
 pub fn takes_header(op: Op, name: &str) -> bool {
     TABLE

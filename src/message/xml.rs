@@ -1,0 +1,151 @@
+//! Small XML documents: read as a walk over their elements, written by appending.
+//!
+//! No DTD is accepted, so there are no entities but XML's own five.
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+use crate::error::{Error, Kind, Result};
+
+/// Depth of a document. Stops a nest of elements from growing our stack of names.
+pub const DEPTH_MAX: usize = 16;
+
+/// Appends an element with text.
+pub fn push_element(out: &mut String, name: &str, text: &str) {
+    out.push('<');
+    out.push_str(name);
+    out.push('>');
+    push_text(out, text);
+    out.push_str("</");
+    out.push_str(name);
+    out.push('>');
+}
+
+/// Appends text, with what XML cannot hold as it is written as character references, as S3 does.
+pub fn push_text(out: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\t' | '\n' => out.push(character),
+            control if u32::from(control) < 0x20 => {
+                let digits = [u32::from(control) >> 4, u32::from(control) & 15]
+                    .map(|digit| char::from_digit(digit, 16).unwrap_or('0'));
+                out.push_str("&#x");
+                out.extend(digits.iter().skip(usize::from(digits[0] == '0')));
+                out.push(';');
+            }
+            other => out.push(other),
+        }
+    }
+}
+
+/// An element's start or end.
+pub struct Node<'p, 'a> {
+    /// Local names from the root to the element, itself included.
+    pub path: &'p [&'a str],
+    pub part: Part,
+}
+
+pub enum Part {
+    Open,
+    /// The element's own text, decoded.
+    Close(String),
+}
+
+/// Calls `visit` at the start and end of each element. Text beside elements is only allowed to be white space.
+pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>) -> Result<()> {
+    let mut reader = Reader::from_str(text);
+    let mut path: Vec<&'a str> = Vec::new();
+    let mut own = String::new();
+    let mut roots = 0usize;
+    loop {
+        let from = position(&reader);
+        let event = reader.read_event().map_err(|_| malformed())?;
+        match event {
+            Event::Start(_) | Event::Empty(_) => {
+                let is_empty = matches!(event, Event::Empty(_));
+                if path.is_empty() {
+                    roots += 1;
+                }
+                let name = element_name(text, from).ok_or_else(malformed)?;
+                if path.len() >= DEPTH_MAX || roots > 1 || !own.trim().is_empty() {
+                    return Err(malformed());
+                }
+                path.push(name);
+                own.clear();
+                visit(Node {
+                    path: &path,
+                    part: Part::Open,
+                })?;
+                if is_empty {
+                    visit(Node {
+                        path: &path,
+                        part: Part::Close(String::new()),
+                    })?;
+                    path.pop();
+                }
+            }
+            Event::End(_) => {
+                visit(Node {
+                    path: &path,
+                    part: Part::Close(std::mem::take(&mut own)),
+                })?;
+                path.pop();
+            }
+            Event::Eof if path.is_empty() && roots == 1 => return Ok(()),
+            Event::Eof | Event::DocType(_) => return Err(malformed()),
+            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+            Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
+                push_decoded(&mut own, &event).ok_or_else(malformed)?;
+                if path.is_empty() && !own.trim().is_empty() {
+                    return Err(malformed());
+                }
+            }
+        }
+    }
+}
+
+/// Appends the text of a text event.
+pub fn push_decoded(own: &mut String, event: &Event<'_>) -> Option<()> {
+    match event {
+        Event::Text(text) => own.push_str(&text.xml10_content()),
+        Event::CData(text) => own.push_str(&text.xml10_content()),
+        Event::GeneralRef(reference) => match reference.resolve_char_ref().ok()? {
+            Some(character) => own.push(character),
+            None => own.push_str(quick_xml::escape::resolve_xml_entity(reference)?),
+        },
+        Event::Start(_)
+        | Event::End(_)
+        | Event::Empty(_)
+        | Event::Comment(_)
+        | Event::Decl(_)
+        | Event::PI(_)
+        | Event::DocType(_)
+        | Event::Eof => {}
+    }
+    Some(())
+}
+
+/// How far a reader has come.
+pub fn position(reader: &Reader<&[u8]>) -> usize {
+    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
+}
+
+/// The local name of the element whose `<` is at `from`.
+pub fn element_name(text: &str, from: usize) -> Option<&str> {
+    let rest = text.get(from..)?.strip_prefix('<')?;
+    let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/')?;
+    let name = &rest[..end];
+    Some(name.rsplit_once(':').map_or(name, |(_, local)| local))
+}
+
+/// A document that is not one.
+pub fn malformed() -> Error {
+    Error::new(
+        Kind::MalformedBody,
+        "The XML you provided was not well-formed or did not validate against our published schema",
+    )
+}

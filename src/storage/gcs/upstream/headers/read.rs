@@ -1,0 +1,171 @@
+//! What an answer's headers tell of an object.
+
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+use super::KEPT;
+use crate::error::{Error, Kind, Result};
+use crate::message::date;
+use crate::message::escape::{self, Plus};
+use crate::storage::condition::Span;
+use crate::storage::gcs::names;
+use crate::storage::object::{
+    Checksum, ChecksumKind, ContentHeaders, ETag, Extent, ObjectMeta, RESERVED_METADATA, Revision,
+    StoredChecksum, Tags, UserMetadata, VersionId,
+};
+use crate::storage::reply::ObjectHead;
+
+fn read_tags(text: &str) -> Result<Tags> {
+    let decode = |text: &str| {
+        let bytes = escape::decode(text.as_bytes(), Plus::Literal).ok()?;
+        String::from_utf8(bytes.into_owned()).ok()
+    };
+    let mut tags = Tags::default();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(key), Some(value)) = (decode(key), decode(value)) else {
+            return Err(broken("tags that cannot be read"));
+        };
+        tags.insert(&key, &value)?;
+    }
+    Ok(tags)
+}
+
+/// What an answer tells of an object. `versioned`: the client asked for a version by its name.
+pub(in crate::storage::gcs::upstream) fn object(
+    headers: &HeaderMap,
+    versioned: bool,
+) -> Result<ObjectHead> {
+    let (size, span) = size(headers)?;
+    let mut meta = ObjectMeta::new(size, etag(headers)?, last_modified(headers)?);
+    let header = |name: HeaderName| headers.get(name).cloned();
+    meta.content = ContentHeaders {
+        cache_control: header(CACHE_CONTROL),
+        disposition: header(CONTENT_DISPOSITION),
+        encoding: header(CONTENT_ENCODING),
+        language: header(CONTENT_LANGUAGE),
+        media_type: header(CONTENT_TYPE),
+        expires: metadata(headers, names::EXPIRES).cloned(),
+    };
+    meta.user = user(headers)?;
+    meta.redirect = metadata(headers, names::REDIRECT).cloned();
+    meta.class = text(headers, names::STORAGE_CLASS).and_then(names::class);
+    meta.checksums = checksums(headers);
+    meta.encrypted_by_customer = headers.contains_key(names::ENCRYPTION_KEY_SHA256);
+    let generation = text(headers, names::GENERATION);
+    meta.revision = revision(headers);
+    meta.version = generation
+        .filter(|_| versioned)
+        .map(|generation| VersionId(generation.into()));
+    let tags = match metadata(headers, names::TAGS).and_then(|tags| tags.to_str().ok()) {
+        Some(tags) => read_tags(tags)?,
+        None => Tags::default(),
+    };
+    meta.tag_count = tags.iter().len();
+    meta.tags = Some(tags);
+    Ok(ObjectHead { meta, span })
+}
+
+/// The object's size, and which of its bytes follow where they are not all.
+fn size(headers: &HeaderMap) -> Result<(u64, Option<Span>)> {
+    if let Some(range) = headers.get(CONTENT_RANGE) {
+        let parsed = range.to_str().ok().and_then(content_range);
+        let (span, size) = parsed.ok_or_else(|| broken("a range that is none"))?;
+        return Ok((size, Some(span)));
+    }
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let size = length.ok_or_else(|| broken("an object without a length"))?;
+    Ok((size, None))
+}
+
+fn content_range(text: &str) -> Option<(Span, u64)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, size) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (first <= last && last < size).then_some((Span { first, last }, size))
+}
+
+pub(in crate::storage::gcs::upstream) fn etag(headers: &HeaderMap) -> Result<ETag> {
+    let tag = headers
+        .get(ETAG)
+        .and_then(|tag| ETag::parse(tag.to_str().ok()?));
+    tag.ok_or_else(|| broken("an object without an ETag"))
+}
+
+pub(in crate::storage::gcs::upstream) fn last_modified(headers: &HeaderMap) -> Result<Timestamp> {
+    let at = headers.get(LAST_MODIFIED);
+    let at = at.and_then(|at| date::parse_http(at.to_str().ok()?));
+    at.ok_or_else(|| broken("an object without a date"))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn metadata<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+    headers.get([names::META, name].concat())
+}
+
+/// The client's metadata: without ours, and without what no header of a client's could have said.
+fn user(headers: &HeaderMap) -> Result<UserMetadata> {
+    let mut user = UserMetadata::default();
+    for (name, value) in headers {
+        let Some(name) = name.as_str().strip_prefix(names::META) else {
+            continue;
+        };
+        if name.starts_with(RESERVED_METADATA) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(value.as_bytes());
+        user.insert(name, &text).map_err(broken)?;
+    }
+    Ok(user)
+}
+
+/// The checksums of the whole object, the client's own first.
+fn checksums(headers: &HeaderMap) -> Vec<StoredChecksum> {
+    let kept = metadata(headers, names::CHECKSUM).and_then(|kept| {
+        let (name, value) = kept.to_str().ok()?.split_once(':')?;
+        let (kind, _) = KEPT.iter().find(|(_, known)| *known == name)?;
+        Checksum::parse_base64(*kind, value)
+    });
+    let all = kept.into_iter().chain(told(headers));
+    all.map(|checksum| StoredChecksum {
+        checksum,
+        extent: Extent::Whole,
+    })
+    .collect()
+}
+
+/// The digests that GCS took itself.
+pub(in crate::storage::gcs::upstream) fn told(headers: &HeaderMap) -> Vec<Checksum> {
+    let kinds = [
+        ("crc32c=", ChecksumKind::Crc32c),
+        ("md5=", ChecksumKind::Md5),
+    ];
+    let found = kinds.into_iter().filter_map(|(name, kind)| {
+        let mut told = headers
+            .get_all(names::HASH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','));
+        let value = told.find_map(|told| told.trim().strip_prefix(name))?;
+        Checksum::parse_base64(kind, value)
+    });
+    found.collect()
+}
+
+/// An object's generation is its mark: no two states of it have the same.
+pub(in crate::storage::gcs::upstream) fn revision(headers: &HeaderMap) -> Option<Revision> {
+    text(headers, names::GENERATION).map(|generation| Revision(generation.into()))
+}
+
+pub(in crate::storage::gcs::upstream) fn broken(detail: impl std::fmt::Display) -> Error {
+    Error::new(Kind::UpstreamBroken, "The store's answer is not valid.").with_detail(detail)
+}
