@@ -56,7 +56,8 @@ use codec::Upstream;
 pub fn upstream(protocol: Protocol) -> Result<&'static dyn Upstream> {
     match protocol {
         Protocol::Gcs => Ok(&gcs::upstream::Gcs),
-        Protocol::Azure | Protocol::S3 => Err(Error::unsupported(
+        Protocol::Azure => Ok(&azure::upstream::Azure),
+        Protocol::S3 => Err(Error::unsupported(
             "Requests are not translated to this protocol.",
         )),
     }

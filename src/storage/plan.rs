@@ -28,6 +28,8 @@ pub enum Plan {
 /// What takes several requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
+    /// A bucket's deletion, after a look that it holds nothing.
+    DeleteEmptyBucket,
     /// A batch delete of single deletes.
     DeleteEach,
     /// A batch delete in several batches.
@@ -60,12 +62,12 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
             Ok(plan)
         }
         Operation::CopyObject(copy) => {
-            if !native_copy || can.copies != Native::Yes {
+            if !native_copy || !matches!(can.copies, Native::Yes | Native::Pinned) {
                 return Ok(Plan::Compose(Machine::StreamCopy));
             }
             let write = plan_write(&copy.conditions, can)?;
             let mixed = copy.attributes.is_some() != copy.tags.is_some();
-            match (write, mixed) {
+            match (write, mixed || can.copies == Native::Pinned) {
                 (write, false) => Ok(write),
                 (Plan::Translate, true) => Ok(Plan::Probe(Probe::Source)),
                 // Two looks for one request: read it and write it instead.
@@ -112,10 +114,18 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
         | Operation::ListUploads(_)
         | Operation::CompleteUpload(_)
         | Operation::AbortUpload(_) => plan_upload(op, can, native_copy),
+        Operation::DeleteBucket => {
+            supported(can.keeps_full_buckets)?;
+            Ok(match can.keeps_full_buckets {
+                Native::Yes => Plan::Translate,
+                Native::Pinned | Native::Composed | Native::No => {
+                    Plan::Compose(Machine::DeleteEmptyBucket)
+                }
+            })
+        }
         Operation::ListBuckets(_)
         | Operation::HeadBucket
         | Operation::CreateBucket(_)
-        | Operation::DeleteBucket
         // Where no versions are kept, those that are there are all.
         | Operation::ListObjects(_) => Ok(Plan::Translate),
     }
@@ -203,7 +213,9 @@ fn check_sizes(op: &Operation, can: &Capability) -> Result<()> {
     let Some(body) = op.body() else {
         return Ok(());
     };
-    let most = if matches!(op, Operation::UploadPiece(_)) {
+    // A piece of another family may be cut again.
+    let is_piece = matches!(op, Operation::UploadPiece(_)) && can.uploads == Family::Parts;
+    let most = if is_piece {
         can.piece_bytes_max
     } else {
         can.object_bytes_max

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::keys::AiType;
 use crate::policy::health::HealthRules;
 use crate::policy::route::{
-    AiAccount, Bucket, Origin, Resource, ResourceKind, Timeouts, UsageInjection,
+    AiAccount, Bucket, Origin, Reach, Resource, ResourceKind, Timeouts, UsageInjection,
 };
 use crate::protocol::Dialect;
 use crate::storage::codec::{Target, UpstreamBody, UpstreamRequest};
