@@ -28,6 +28,18 @@ pub(super) fn emulated(upstream: &str) -> Bucket {
     )
 }
 
+/// A container of a server that listens without TLS, its account in the path.
+pub(super) fn served(authority: &str, account: &str, key: &[u8], upstream: &str) -> Bucket {
+    let mut bucket = at(authority, &format!("/{account}"), account, upstream, "");
+    let resource = Arc::get_mut(&mut bucket.resource).unwrap();
+    resource.origin.tls = false;
+    if let ResourceKind::Azure(azure) = &mut resource.kind {
+        let key = SharedKey::new(Secret::new(key));
+        azure.credential = Credential::Ready(ReadyCredential::SharedKey(Arc::new(key)));
+    }
+    bucket
+}
+
 fn at(host: &str, base_path: &str, account: &str, upstream: &str, prefix: &str) -> Bucket {
     let second = Duration::from_secs(1);
     Bucket {

@@ -61,6 +61,11 @@ fn part_of(block: &BlockId, upload: [u8; NONCE_BYTES]) -> Option<(u16, u16)> {
         .then(|| (u16::from_be_bytes(*part), u16::from_be_bytes(*slice)))
 }
 
+#[cfg(test)]
+pub(super) fn tests_part_of(block: &BlockId, upload: &UploadRef) -> Option<(u16, u16)> {
+    part_of(block, nonce(&upload.id).ok()?)
+}
+
 /// How many blocks a part of this size is.
 pub fn slices(part_bytes: u64) -> u64 {
     part_bytes.div_ceil(names::BLOCK_BYTES_MAX)

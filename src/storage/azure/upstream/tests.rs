@@ -16,6 +16,7 @@ use crate::storage::op::{
 };
 use crate::storage::reply::{ListedState, ObjectPage, Stored};
 
+mod azurite;
 mod laws;
 mod replies;
 mod requests;
@@ -60,7 +61,7 @@ fn put() -> PutObject {
         body: Body {
             length: Some(3),
             checksums: vec![
-                Checksum::parse_base64(ChecksumKind::Crc64Nvme, "rosUhgp5mYg=").unwrap(),
+                Checksum::parse_base64(ChecksumKind::Crc64Nvme, "rosUhgp5mIg=").unwrap(),
                 Checksum::new(ChecksumKind::Md5, &[7; 16]).unwrap(),
             ],
         },

@@ -84,7 +84,7 @@ x-ms-meta-plain_1: value
 x-ms-meta-word: =?utf-8?B?dsOkbHVl?=
 x-ms-meta-aqueduct_meta: eyJzb21lLm5hbWUiOiJ4In0
 x-ms-meta-aqueduct_expires: never
-x-ms-meta-aqueduct_checksum: crc64nvme:rosUhgp5mYg=
+x-ms-meta-aqueduct_checksum: crc64nvme:rosUhgp5mIg=
 x-ms-tags: a%20b=c%2Fd
 x-ms-access-tier: Cool
 if-none-match: *
@@ -376,14 +376,14 @@ fn parts_are_blocks_named_by_upload_and_number() {
             customer_key: None,
         }))
     };
-    let crc64 = Checksum::parse_base64(ChecksumKind::Crc64Nvme, "rosUhgp5mYg=").unwrap();
+    let crc64 = Checksum::parse_base64(ChecksumKind::Crc64Nvme, "rosUhgp5mIg=").unwrap();
     let md5 = Checksum::new(ChecksumKind::Md5, &[7; 16]).unwrap();
     let target = "/own/dir/k?comp=block&blockid=ABEiM0RVZv8BAgAAAAAAAQ%3D%3D";
     // The same CRC, its bytes the other way round.
     check(
         &piece(vec![crc64.clone()]),
         &format!(
-            "PUT {target}\nHOST\ncontent-length: 3\nx-ms-content-crc64: iJl5CoYUi64=\n\n(stream)\n"
+            "PUT {target}\nHOST\ncontent-length: 3\nx-ms-content-crc64: iJh5CoYUi64=\n\n(stream)\n"
         ),
     );
     check(
