@@ -12,7 +12,7 @@ pub use probe::{Probe, Settled};
 use super::capability::{Capability, Native};
 use super::condition::{ByteRange, Preconditions};
 use super::object::VersionId;
-use super::op::{ChecksumOver, Family, ObjectRef, Operation, ReadObject, Selection};
+use super::op::{ChecksumOver, CopyObject, Family, ObjectRef, Operation, ReadObject, Selection};
 use crate::error::{Error, Kind, Result};
 
 /// What is done about an operation.
@@ -61,21 +61,7 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
             }
             Ok(plan)
         }
-        Operation::CopyObject(copy) => {
-            if !native_copy || !matches!(can.copies, Native::Yes | Native::Pinned) {
-                return Ok(Plan::Compose(Machine::StreamCopy));
-            }
-            let write = plan_write(&copy.conditions, can)?;
-            let mixed = copy.attributes.is_some() != copy.tags.is_some();
-            match (write, mixed || can.copies == Native::Pinned) {
-                (write, false) => Ok(write),
-                (Plan::Translate, true) => Ok(Plan::Probe(Probe::Source)),
-                // Two looks for one request: read it and write it instead.
-                (Plan::Probe(_) | Plan::Compose(_), true) => {
-                    Ok(Plan::Compose(Machine::StreamCopy))
-                }
-            }
-        }
+        Operation::CopyObject(copy) => plan_copy(copy, can, native_copy),
         Operation::SetAttributes(set) => {
             supported(can.sets_attributes)?;
             plan_conditions(&set.conditions, can.write_if_match)
@@ -153,6 +139,20 @@ fn plan_read(read: &ReadObject, can: &Capability) -> Result<Plan> {
         (Native::Yes, Native::Yes) => Ok(Plan::Translate),
         (Native::No, _) | (_, Native::No) => Err(unsupported()),
         (Native::Yes | Native::Pinned | Native::Composed, _) => Ok(Plan::Probe(Probe::Object)),
+    }
+}
+
+fn plan_copy(copy: &CopyObject, can: &Capability, native_copy: bool) -> Result<Plan> {
+    if !native_copy || !matches!(can.copies, Native::Yes | Native::Pinned) {
+        return Ok(Plan::Compose(Machine::StreamCopy));
+    }
+    let write = plan_write(&copy.conditions, can)?;
+    let mixed = copy.attributes.is_some() != copy.tags.is_some();
+    match (write, mixed || can.copies == Native::Pinned) {
+        (write, false) => Ok(write),
+        (Plan::Translate, true) => Ok(Plan::Probe(Probe::Source)),
+        // Two looks for one request: read it and write it instead.
+        (Plan::Probe(_) | Plan::Compose(_), true) => Ok(Plan::Compose(Machine::StreamCopy)),
     }
 }
 

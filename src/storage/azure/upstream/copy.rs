@@ -14,7 +14,7 @@ use crate::policy::route::Bucket;
 use crate::storage::azure::names;
 use crate::storage::codec::{Target, UpstreamHead, UpstreamRequest};
 use crate::storage::condition::{ByteRange, Pin};
-use crate::storage::object::{Attributes, ETag, Encryption, Extent, ObjectMeta};
+use crate::storage::object::{Attributes, ETag, Encryption, Extent, ObjectMeta, Tags};
 use crate::storage::op::{CopyObject, CopyPiece, Source};
 
 /// Largest blob that is copied with all that is beside it.
@@ -46,7 +46,7 @@ pub(super) fn object(copy: &CopyObject, target: &Target<'_>) -> Result<UpstreamR
             let told = attributes.as_ref();
             let attributes = Attributes {
                 class: copy.class,
-                tags: Default::default(),
+                tags: Tags::default(),
                 ..told.cloned().unwrap_or_else(|| attributes_of(seen))
             };
             push_anew(head, seen, &attributes)?;

@@ -45,7 +45,7 @@ impl Server {
         let mut request = Azure.encode(op, &target)?;
         let account = self.bucket.resource.azure().unwrap();
         let ready = account.credential.ready().unwrap();
-        auth::sign(&mut request.head, account, ready, Timestamp::now())?;
+        auth::sign(&mut request.head, account, ready, now())?;
         let body = match &request.body {
             UpstreamBody::None => &[],
             UpstreamBody::Document(document) => &**document,
@@ -87,18 +87,26 @@ impl Server {
 
     fn meta(&self, key: &str) -> ObjectMeta {
         let read = Operation::HeadObject(Box::new(ReadObject::new(key)));
-        match self.run(&read, &[]).unwrap() {
-            Reply::Object(found) => found.meta,
-            other => panic!("{other:?}"),
-        }
+        let Reply::Object(found) = self.run(&read, &[]).unwrap() else {
+            panic!("another reply");
+        };
+        found.meta
     }
 
     fn page(&self, list: ListObjects) -> ObjectPage {
-        match self.run(&Operation::ListObjects(list), &[]).unwrap() {
-            Reply::Objects(page) => page,
-            other => panic!("{other:?}"),
-        }
+        let Reply::Objects(page) = self.run(&Operation::ListObjects(list), &[]).unwrap() else {
+            panic!("another reply");
+        };
+        page
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the server compares it with its own"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 fn send(request: &UpstreamRequest, body: &[u8]) -> (StatusCode, http::HeaderMap, Vec<u8>) {
@@ -210,7 +218,16 @@ fn azurite_keeps_objects_with_all_that_is_beside_them() {
         server.run(&get(far), &[]).unwrap_err().kind(),
         Kind::InvalidRange
     );
-    // Tags by themselves.
+}
+
+#[test]
+#[ignore = "wants Azurite"]
+fn azurite_keeps_tags_and_forgets_objects() {
+    let server = created("aq-tags");
+    let put = upload_of("k", b"hello");
+    let op = Operation::PutObject(Box::new(put.clone()));
+    server.run(&op, b"hello").unwrap();
+    let key = "k";
     let mut tags = Tags::default();
     tags.insert("k 1", "v/2").unwrap();
     let object = object(key);
@@ -385,9 +402,11 @@ fn azurite_makes_objects_of_blocks() {
             customer_key: None,
         }))
     };
-    let stored = |op: &Operation, body: &[u8]| match server.run(op, body).unwrap() {
-        Reply::Stored(stored) => stored.etag,
-        other => panic!("{other:?}"),
+    let stored = |op: &Operation, body: &[u8]| {
+        let Reply::Stored(stored) = server.run(op, body).unwrap() else {
+            panic!("not stored");
+        };
+        stored.etag
     };
     stored(&piece(2, b"old", Vec::new()), b"old");
     let second = stored(&piece(2, b"second", Vec::new()), b"second");

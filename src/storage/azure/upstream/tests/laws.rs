@@ -48,10 +48,11 @@ fn read_back(attributes: Attributes) -> ObjectMeta {
     };
     let op = Operation::HeadObject(Box::new(ReadObject::new("k")));
     let observed = Observed::default();
-    match Azure.decode_reply(&op, &target(&bucket), head, None, &observed) {
-        Ok(Reply::Object(head)) => head.meta,
-        other => panic!("{other:?}"),
-    }
+    let reply = Azure.decode_reply(&op, &target(&bucket), head, None, &observed);
+    let Ok(Reply::Object(head)) = reply else {
+        panic!("another reply");
+    };
+    head.meta
 }
 
 fn name() -> impl Strategy<Value = String> {

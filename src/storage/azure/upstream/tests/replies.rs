@@ -1,5 +1,7 @@
 //! Answers as the service writes them.
 
+use std::fmt::Write;
+
 use super::*;
 
 fn decode(op: &Operation, status: u16, headers: &[(&str, &str)], body: &str) -> Result<Reply> {
@@ -32,10 +34,10 @@ fn meta(headers: &[(&str, &str)]) -> ObjectMeta {
         ("last-modified", AT),
     ];
     all.extend(headers);
-    match decode(&read, 200, &all, "").unwrap() {
-        Reply::Object(head) => head.meta,
-        other => panic!("{other:?}"),
-    }
+    let Reply::Object(head) = decode(&read, 200, &all, "").unwrap() else {
+        panic!("another reply");
+    };
+    head.meta
 }
 
 #[test]
@@ -181,11 +183,14 @@ fn broken_answers_are_said_to_be_broken() {
 }
 
 fn stored(op: &Operation, headers: &[(&str, &str)], observed: &Observed) -> Stored {
-    match decode_seen(op, 201, headers, "", observed).unwrap() {
-        Reply::Stored(stored) => *stored,
-        Reply::Copied(copied) => copied.stored,
-        other => panic!("{other:?}"),
+    let reply = decode_seen(op, 201, headers, "", observed).unwrap();
+    if let Reply::Copied(copied) = reply {
+        return copied.stored;
     }
+    let Reply::Stored(stored) = reply else {
+        panic!("another reply");
+    };
+    *stored
 }
 
 #[test]
@@ -266,10 +271,10 @@ fn meta_of_mark(mark: &str) -> ETag {
         ("etag", mark),
         ("last-modified", AT),
     ];
-    match decode(&read, 200, &headers, "").unwrap() {
-        Reply::Object(head) => head.meta.etag,
-        other => panic!("{other:?}"),
-    }
+    let Reply::Object(head) = decode(&read, 200, &headers, "").unwrap() else {
+        panic!("another reply");
+    };
+    head.meta.etag
 }
 
 #[test]
@@ -294,18 +299,19 @@ fn page_document(blobs: &[(&str, &str)], prefixes: &[&str], next: &str) -> Strin
         "\u{FEFF}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"https://acct.blob.core.windows.net/\" ContainerName=\"own\"><Prefix>dir/</Prefix><Blobs>",
     );
     for (name, more) in blobs {
-        out.push_str(&format!(
+        write!(
+            out,
             "<Blob><Name>dir/{name}</Name><Properties><Creation-Time>{AT}</Creation-Time><Last-Modified>{AT}</Last-Modified><Etag>0x8D1</Etag><Content-Length>10</Content-Length><BlobType>BlockBlob</BlobType><AccessTier>Cool</AccessTier><AccessTierInferred>true</AccessTierInferred>{more}</Properties><Metadata><n>v</n></Metadata><OrMetadata /></Blob>"
-        ));
+        ).unwrap();
     }
     for prefix in prefixes {
-        out.push_str(&format!(
-            "<BlobPrefix><Name>dir/{prefix}</Name></BlobPrefix>"
-        ));
+        write!(out, "<BlobPrefix><Name>dir/{prefix}</Name></BlobPrefix>").unwrap();
     }
-    out.push_str(&format!(
+    write!(
+        out,
         "</Blobs><NextMarker>{next}</NextMarker></EnumerationResults>"
-    ));
+    )
+    .unwrap();
     out
 }
 
@@ -316,10 +322,12 @@ fn objects_next(
     next: &str,
 ) -> ObjectPage {
     let op = Operation::ListObjects(list.clone());
-    match decode(&op, 200, &[], &page_document(blobs, prefixes, next)).unwrap() {
-        Reply::Objects(page) => page,
-        other => panic!("{other:?}"),
-    }
+    let Reply::Objects(page) =
+        decode(&op, 200, &[], &page_document(blobs, prefixes, next)).unwrap()
+    else {
+        panic!("another reply");
+    };
+    page
 }
 
 fn objects(list: &ListObjects, blobs: &[(&str, &str)], prefixes: &[&str]) -> ObjectPage {
@@ -447,7 +455,7 @@ fn parts_are_found_among_all_blocks_that_wait() {
     ] {
         let id = blocks::block_id(upload, part, slice).unwrap();
         let name = crate::storage::azure::wire::block_name(&id);
-        blocks.push_str(&format!("<Block><Name>{name}</Name><Size>5</Size></Block>"));
+        write!(blocks, "<Block><Name>{name}</Name><Size>5</Size></Block>").unwrap();
     }
     blocks.push_str("<Block><Name>c2hvcnQ=</Name><Size>5</Size></Block>");
     let document = format!(
