@@ -1,9 +1,13 @@
-//! Failures of Azure Blob Storage, by their meaning.
+//! Failures of Azure Blob Storage, by their meaning; [`answer()`] has them the other way round.
+
+mod answer;
 
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::RETRY_AFTER;
+
+pub use answer::answer;
 
 use super::names;
 use crate::error::{Error, Kind};

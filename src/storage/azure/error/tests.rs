@@ -106,6 +106,38 @@ fn what_was_asked_for_tells_what_is_missing_or_taken() {
 }
 
 #[test]
+fn what_is_said_is_understood_by_whoever_reads_it() {
+    for kind in [
+        Kind::ObjectNotFound,
+        Kind::BucketNotFound,
+        Kind::BucketExists,
+        Kind::ObjectArchived,
+        Kind::PreconditionFailed,
+        Kind::InvalidRange,
+        Kind::InvalidDigest,
+        Kind::DigestMismatch,
+        Kind::MalformedBody,
+        Kind::MetadataTooLarge,
+        Kind::InvalidTag,
+        Kind::InvalidPart,
+        Kind::InvalidArgument,
+        Kind::InvalidBucketName,
+        Kind::KeyTooLong,
+        Kind::BodyTooLarge,
+        Kind::LengthRequired,
+        Kind::MethodNotAllowed,
+        Kind::Unsupported,
+        Kind::AccessDenied,
+        Kind::Overloaded,
+        Kind::UpstreamUnavailable,
+    ] {
+        let (status, code) = super::answer(kind);
+        let told = decode_of(&read(), status.as_u16(), &[], &document(code));
+        assert_eq!(told.kind(), kind, "{code}");
+    }
+}
+
+#[test]
 fn the_store_is_believed_about_when_to_come_back() {
     let told = decode_of(
         &read(),

@@ -6,6 +6,7 @@
 //! block than its size, so the `ETag`s of a listing's parts are not those that their upload was answered with.
 
 use http::Method;
+use jiff::Timestamp;
 use md5::{Digest, Md5};
 
 use super::draft::Draft;
@@ -20,7 +21,6 @@ use crate::storage::op::{
     UploadPiece, UploadRef,
 };
 use crate::storage::reply::{ListedPart, PiecePage};
-use jiff::Timestamp;
 
 /// Of an upload's id, before it is written down.
 pub const NONCE_BYTES: usize = 8;
@@ -38,7 +38,7 @@ pub fn block_id(upload: &UploadRef, part: u16, slice: u16) -> Result<BlockId> {
     Ok(BlockId(id.into()))
 }
 
-fn nonce(id: &str) -> Result<[u8; NONCE_BYTES]> {
+pub(super) fn nonce(id: &str) -> Result<[u8; NONCE_BYTES]> {
     let digits = id
         .bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -53,17 +53,12 @@ fn nonce(id: &str) -> Result<[u8; NONCE_BYTES]> {
 }
 
 /// The part and slice that a block is, if it is of this upload.
-fn part_of(block: &BlockId, upload: [u8; NONCE_BYTES]) -> Option<(u16, u16)> {
+pub(super) fn part_of(block: &BlockId, upload: [u8; NONCE_BYTES]) -> Option<(u16, u16)> {
     let rest = block.0.strip_prefix(&upload)?;
     let (part, rest) = rest.split_first_chunk::<2>()?;
     let (slice, layout) = rest.split_first_chunk::<2>()?;
     (*layout == LAYOUT.to_be_bytes())
         .then(|| (u16::from_be_bytes(*part), u16::from_be_bytes(*slice)))
-}
-
-#[cfg(test)]
-pub(super) fn tests_part_of(block: &BlockId, upload: &UploadRef) -> Option<(u16, u16)> {
-    part_of(block, nonce(&upload.id).ok()?)
 }
 
 /// How many blocks a part of this size is.

@@ -3,8 +3,7 @@
 //! The source was looked at: its size decides between the two requests that there are, and what is known of it need not
 //! be asked for again. Who may read it is added when the request is signed.
 
-use http::header::CONTENT_LENGTH;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 
 use super::blocks;
 use super::draft::{self, Draft, check_version};
@@ -14,7 +13,9 @@ use crate::policy::route::Bucket;
 use crate::storage::azure::names;
 use crate::storage::codec::{Target, UpstreamHead, UpstreamRequest};
 use crate::storage::condition::{ByteRange, Pin};
-use crate::storage::object::{Attributes, ETag, Encryption, Extent, ObjectMeta, Tags};
+use crate::storage::object::{
+    Attributes, ContentHeaders, ETag, Encryption, Extent, ObjectMeta, Tags,
+};
 use crate::storage::op::{CopyObject, CopyPiece, Source};
 
 /// Largest blob that is copied with all that is beside it.
@@ -24,7 +25,7 @@ pub(super) fn object(copy: &CopyObject, target: &Target<'_>) -> Result<UpstreamR
     let seen = seen(&copy.source)?;
     if copy.checksum.is_some() {
         let message = "The store of this bucket computes no checksum for a copy.";
-        return Err(Error::unsupported(message).with_param("x-amz-checksum-algorithm"));
+        return Err(Error::unsupported(message));
     }
     if matches!(copy.encryption, Some(Encryption::Customer(_))) {
         return Err(unsupported_key());
@@ -35,22 +36,19 @@ pub(super) fn object(copy: &CopyObject, target: &Target<'_>) -> Result<UpstreamR
     let mut draft = Draft::blob(target.bucket, &copy.key)?;
     let head = &mut draft.head;
     push_source(head, &copy.source, target)?;
-    match &copy.attributes {
-        None if seen.size <= WHOLE_BYTES_MAX => {
-            push(head, "x-ms-requires-sync", "true")?;
-            if let Some(class) = copy.class {
-                push(head, names::ACCESS_TIER, names::tier(class))?;
-            }
+    let told = copy.attributes.as_ref();
+    if seen.size <= WHOLE_BYTES_MAX && told.is_none_or(|told| keeps_content(told, seen)) {
+        push_with_all(head, seen, told)?;
+        if let Some(class) = copy.class {
+            push(head, names::ACCESS_TIER, names::tier(class))?;
         }
-        attributes => {
-            let told = attributes.as_ref();
-            let attributes = Attributes {
-                class: copy.class,
-                tags: Tags::default(),
-                ..told.cloned().unwrap_or_else(|| attributes_of(seen))
-            };
-            push_anew(head, seen, &attributes)?;
-        }
+    } else {
+        let attributes = Attributes {
+            class: copy.class,
+            tags: Tags::default(),
+            ..told.cloned().unwrap_or_else(|| attributes_of(seen))
+        };
+        push_anew(head, seen, &attributes)?;
     }
     match &copy.tags {
         None => push(head, names::COPY_SOURCE_TAGS, "COPY")?,
@@ -58,6 +56,44 @@ pub(super) fn object(copy: &CopyObject, target: &Target<'_>) -> Result<UpstreamR
     }
     headers::push_conditions(head, &copy.conditions)?;
     Ok(draft.empty(Method::PUT))
+}
+
+/// Whether a copy with other metadata has the source's own headers, and metadata at all: without any, it would have the
+/// source's.
+fn keeps_content(told: &Attributes, seen: &ObjectMeta) -> bool {
+    let stored = |content: &ContentHeaders| ContentHeaders {
+        // Is metadata here.
+        expires: None,
+        ..content.clone()
+    };
+    stored(&told.content) == stored(&seen.content) && known_etag(seen).is_some()
+}
+
+/// The source with all that is beside it, its metadata excepted where others are told.
+fn push_with_all(
+    head: &mut UpstreamHead,
+    seen: &ObjectMeta,
+    told: Option<&Attributes>,
+) -> Result<()> {
+    push(head, "x-ms-requires-sync", "true")?;
+    let Some(told) = told else {
+        return Ok(());
+    };
+    let attributes = Attributes {
+        content: ContentHeaders {
+            expires: told.content.expires.clone(),
+            ..ContentHeaders::default()
+        },
+        user: told.user.clone(),
+        redirect: told.redirect.clone(),
+        ..Attributes::default()
+    };
+    let kept = Kept {
+        etag: known_etag(seen).map(|etag| etag.as_str().to_owned()),
+        checksum: kept_checksum(seen),
+        ..Kept::default()
+    };
+    headers::push_attributes(head, &attributes, &kept)
 }
 
 /// A new blob of the source's bytes, with nothing else of it. Its digests are still those of the same bytes.
@@ -71,14 +107,17 @@ fn push_anew(head: &mut UpstreamHead, seen: &ObjectMeta, attributes: &Attributes
             None => kept.etag = Some(etag.as_str().to_owned()),
         }
     }
-    kept.checksum = seen.checksums.first().and_then(|stored| {
-        let parts = match stored.extent {
-            Extent::Whole => None,
-            Extent::Parts(parts) => Some(usize::try_from(parts).ok()?),
-        };
-        headers::kept_text(&stored.checksum, parts)
-    });
+    kept.checksum = kept_checksum(seen);
     headers::push_attributes(head, attributes, &kept)
+}
+
+fn kept_checksum(seen: &ObjectMeta) -> Option<String> {
+    let stored = seen.checksums.first()?;
+    let parts = match stored.extent {
+        Extent::Whole => None,
+        Extent::Parts(parts) => Some(usize::try_from(parts).ok()?),
+    };
+    headers::kept_text(&stored.checksum, parts)
 }
 
 fn attributes_of(seen: &ObjectMeta) -> Attributes {
@@ -106,10 +145,7 @@ pub(super) fn piece(piece: &CopyPiece, target: &Target<'_>) -> Result<UpstreamRe
             return Err(Error::internal("a range that was not resolved"));
         }
     }
-    head.headers
-        .push((CONTENT_LENGTH, HeaderValue::from_static("0")));
-    let body = crate::storage::codec::UpstreamBody::None;
-    Ok(draft.finish(Method::PUT, body))
+    Ok(draft.empty(Method::PUT))
 }
 
 fn push_source(head: &mut UpstreamHead, source: &Source, target: &Target<'_>) -> Result<()> {

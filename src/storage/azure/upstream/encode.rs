@@ -1,6 +1,6 @@
 //! Operations as requests.
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 use super::blocks;
 use super::copy;
@@ -116,6 +116,6 @@ fn put_tags(put: &PutTags, bucket: &Bucket) -> Result<UpstreamRequest> {
 /// Asks for another version of the interface than [`names::API_VERSION`].
 pub(super) fn ask_version(draft: &mut Draft, version: &'static str) {
     let name = HeaderName::from_static(names::VERSION);
-    let version = http::HeaderValue::from_static(version);
+    let version = HeaderValue::from_static(version);
     draft.head.headers.push((name, version));
 }

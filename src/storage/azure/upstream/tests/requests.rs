@@ -281,7 +281,30 @@ content-length: 0
 }
 
 #[test]
-fn large_copies_and_those_with_other_metadata_are_new_blobs_of_the_same_bytes() {
+fn small_copies_may_have_other_metadata() {
+    let mut attributes = Attributes::default();
+    attributes.user.insert("new", "1").unwrap();
+    check(
+        &Operation::CopyObject(Box::new(CopyObject {
+            attributes: Some(attributes),
+            tags: Some(Tags::default()),
+            ..copy(Some(seen("aa-2", 1)))
+        })),
+        "
+PUT /own/dir/to
+HOST
+x-ms-copy-source: https://acct.blob.core.windows.net/own/dir/fr%C3%B6m
+x-ms-source-if-match: \"0x8D1\"
+x-ms-requires-sync: true
+x-ms-meta-new: 1
+x-ms-meta-aqueduct_etag: aa-2
+content-length: 0
+",
+    );
+}
+
+#[test]
+fn large_copies_and_those_with_other_headers_are_new_blobs_of_the_same_bytes() {
     let mut large = seen("07070707070707070707070707070707", (256 << 20) + 1);
     large.content.media_type = Some(HeaderValue::from_static("a/b"));
     large.checksums.push(StoredChecksum {
@@ -307,11 +330,13 @@ content-length: 0
     );
     let mut tags = Tags::default();
     tags.insert("t", "1").unwrap();
+    let mut other = seen("aa-2", 1);
+    other.content.media_type = Some(HeaderValue::from_static("a/b"));
     check(
         &Operation::CopyObject(Box::new(CopyObject {
             attributes: Some(Attributes::default()),
             tags: Some(tags),
-            ..copy(Some(seen("aa-2", 1)))
+            ..copy(Some(other))
         })),
         "
 PUT /own/dir/to
