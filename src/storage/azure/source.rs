@@ -18,7 +18,7 @@ const VALID_FOR: SignedDuration = SignedDuration::from_mins(15);
 const SAS_VERSION: &str = "2022-11-02";
 
 /// Lets the service read what the request names as its source, if it names one: by the signature or token that the
-/// resource has, or by one made with its key, for this blob and to read alone.
+/// resource has, or by one made with its key, for this blob and to read it and its tags alone.
 pub(super) fn authorize(
     head: &mut UpstreamHead,
     account: &AzureAccount,
@@ -52,7 +52,7 @@ pub(super) fn authorize(
     Ok(())
 }
 
-/// A service SAS for one blob, to read it.
+/// A service SAS for one blob, to read it and its tags.
 fn signed(
     source: &HeaderValue,
     account: &AzureAccount,
@@ -64,7 +64,7 @@ fn signed(
     let url = source.to_str().map_err(Error::internal)?;
     let blob = blob(url, &account.account)?;
     // Permissions, start, end, blob, policy, addresses, protocol, version, kind, snapshot, scope, five headers.
-    let mut to_sign = ["r", "", &until].join("\n").into_bytes();
+    let mut to_sign = ["rt", "", &until].join("\n").into_bytes();
     to_sign.extend_from_slice(b"\n/blob/");
     to_sign.extend_from_slice(account.account.as_bytes());
     to_sign.extend_from_slice(&blob);
@@ -72,7 +72,7 @@ fn signed(
     to_sign.extend_from_slice(SAS_VERSION.as_bytes());
     to_sign.extend_from_slice(b"\nb\n\n\n\n\n\n\n");
     let signature = STANDARD.encode(key.keyed.sign(&to_sign));
-    let mut query = format!("sv={SAS_VERSION}&sr=b&sp=r&se=").into_bytes();
+    let mut query = format!("sv={SAS_VERSION}&sr=b&sp=rt&se=").into_bytes();
     escape::encode(&mut query, until.as_bytes(), Slash::Encode);
     query.extend_from_slice(b"&sig=");
     escape::encode(&mut query, signature.as_bytes(), Slash::Encode);

@@ -60,12 +60,12 @@ fn a_key_signs_for_the_one_blob_and_to_read() {
     let own = sent(&copy(), false, &shared_key());
     assert_eq!(
         source(&own),
-        "https://acct.blob.core.windows.net/own/d/fr%C3%B6m%20%25?sv=2022-11-02&sr=b&sp=r&se=2023-11-14T22%3A28%3A20Z&sig=p1pMGRcqnr%2Fq34g2v8xBW2F%2Fe5wQ9jcrHRGVZO%2BiVQU%3D"
+        "https://acct.blob.core.windows.net/own/d/fr%C3%B6m%20%25?sv=2022-11-02&sr=b&sp=rt&se=2023-11-14T22%3A28%3A20Z&sig=rb07b8qVnvHhj%2BvxapDyIooF%2B1hau98BkaCJJbvkqD0%3D"
     );
     let emulated = sent(&copy(), true, &shared_key());
     assert_eq!(
         source(&emulated),
-        "https://127.0.0.1/devstoreaccount1/own/d/fr%C3%B6m%20%25?sv=2022-11-02&sr=b&sp=r&se=2023-11-14T22%3A28%3A20Z&sig=iavpSZj9Qr79nXGZ3L7i%2FrtOHk3WqP7Xrj5FixdHm7c%3D"
+        "https://127.0.0.1/devstoreaccount1/own/d/fr%C3%B6m%20%25?sv=2022-11-02&sr=b&sp=rt&se=2023-11-14T22%3A28%3A20Z&sig=KrdPiPWMeUuxcW9ASZJkBavEIVRw%2FeC5J1b3KfNRVHU%3D"
     );
 }
 

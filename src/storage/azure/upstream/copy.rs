@@ -51,7 +51,9 @@ pub(super) fn object(copy: &CopyObject, target: &Target<'_>) -> Result<UpstreamR
         push_anew(head, seen, &attributes)?;
     }
     match &copy.tags {
-        None => push(head, names::COPY_SOURCE_TAGS, "COPY")?,
+        // Asked for only where there are some: not all accounts have tags.
+        None if seen.tag_count > 0 => push(head, names::COPY_SOURCE_TAGS, "COPY")?,
+        None => {}
         Some(tags) => headers::push_tags(head, tags)?,
     }
     headers::push_conditions(head, &copy.conditions)?;
