@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::policy::credential::{Bearer, Sas};
+use crate::policy::route::Bucket;
 use crate::secret::Secret;
 use crate::storage::azure::auth;
 use crate::storage::azure::tests_support::{bucket, emulated, shared_key, target};
@@ -36,14 +37,9 @@ fn copy() -> Operation {
 }
 
 /// The request as it is sent, signed with `ready`.
-fn sent(op: &Operation, is_emulated: bool, ready: &ReadyCredential) -> UpstreamHead {
-    let bucket = if is_emulated {
-        emulated("own")
-    } else {
-        bucket("own", "")
-    };
+fn sent(op: &Operation, bucket: &Bucket, ready: &ReadyCredential) -> UpstreamHead {
     let codec = crate::storage::azure::upstream::Azure;
-    let mut head = codec.encode(op, &target(&bucket)).unwrap().head;
+    let mut head = codec.encode(op, &target(bucket)).unwrap().head;
     let account = bucket.resource.azure().unwrap();
     let now = Timestamp::from_second(NOW).unwrap();
     auth::sign(&mut head, account, ready, now).unwrap();
@@ -57,12 +53,12 @@ fn source(head: &UpstreamHead) -> &str {
 /// Signatures by another implementation: Python's `hmac` over the documented lines.
 #[test]
 fn a_key_signs_for_the_one_blob_and_to_read() {
-    let own = sent(&copy(), false, &shared_key());
+    let own = sent(&copy(), &bucket("own", ""), &shared_key());
     assert_eq!(
         source(&own),
         "https://acct.blob.core.windows.net/own/d/fr%C3%B6m%20%25?sv=2022-11-02&sr=b&sp=rt&se=2023-11-14T22%3A28%3A20Z&sig=rb07b8qVnvHhj%2BvxapDyIooF%2B1hau98BkaCJJbvkqD0%3D"
     );
-    let emulated = sent(&copy(), true, &shared_key());
+    let emulated = sent(&copy(), &emulated("own"), &shared_key());
     assert_eq!(
         source(&emulated),
         "https://127.0.0.1/devstoreaccount1/own/d/fr%C3%B6m%20%25?sv=2022-11-02&sr=b&sp=rt&se=2023-11-14T22%3A28%3A20Z&sig=KrdPiPWMeUuxcW9ASZJkBavEIVRw%2FeC5J1b3KfNRVHU%3D"
@@ -75,10 +71,10 @@ fn a_signature_or_token_is_lent() {
         query: Secret::new(*b"sv=1&sig=a%2Bb"),
         expires_at: None,
     }));
-    let head = sent(&copy(), false, &sas);
+    let head = sent(&copy(), &bucket("own", ""), &sas);
     assert!(source(&head).ends_with("/own/d/fr%C3%B6m%20%25?sv=1&sig=a%2Bb"));
     let token = ReadyCredential::Bearer(Arc::new(Bearer::new("abc").unwrap()));
-    let head = sent(&copy(), false, &token);
+    let head = sent(&copy(), &bucket("own", ""), &token);
     let lent = head.header(names::COPY_SOURCE_AUTHORIZATION).unwrap();
     assert_eq!(lent, "Bearer abc");
     assert!(lent.is_sensitive());
@@ -88,7 +84,7 @@ fn a_signature_or_token_is_lent() {
 #[test]
 fn a_request_without_a_source_gets_nothing() {
     let read = Operation::GetObject(Box::new(ReadObject::new("k")));
-    let head = sent(&read, false, &shared_key());
+    let head = sent(&read, &bucket("own", ""), &shared_key());
     assert!(head.header(names::COPY_SOURCE).is_none());
     assert!(head.header(names::COPY_SOURCE_AUTHORIZATION).is_none());
 }
