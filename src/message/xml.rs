@@ -46,6 +46,8 @@ pub fn push_text(out: &mut String, text: &str) {
 pub struct Node<'p, 'a> {
     /// Local names from the root to the element, itself included.
     pub path: &'p [&'a str],
+    /// The start tag as it is written, attributes included. Empty at the element's end.
+    pub tag: &'a str,
     pub part: Part,
 }
 
@@ -78,11 +80,13 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>
                 own.clear();
                 visit(Node {
                     path: &path,
+                    tag: text.get(from..position(&reader)).unwrap_or_default(),
                     part: Part::Open,
                 })?;
                 if is_empty {
                     visit(Node {
                         path: &path,
+                        tag: "",
                         part: Part::Close(String::new()),
                     })?;
                     path.pop();
@@ -91,6 +95,7 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>
             Event::End(_) => {
                 visit(Node {
                     path: &path,
+                    tag: "",
                     part: Part::Close(std::mem::take(&mut own)),
                 })?;
                 path.pop();

@@ -33,6 +33,8 @@ pub struct Capability {
     pub sets_tags: Native,
     /// Old versions of objects are kept, named and listed.
     pub versions: Native,
+    /// A bucket that holds something is not deleted.
+    pub keeps_full_buckets: Native,
     /// Listings of uploads under way.
     pub lists_uploads: Native,
     pub uploads: Family,

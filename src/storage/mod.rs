@@ -61,7 +61,8 @@ use head::UpstreamHead;
 pub fn upstream(resource: &Resource) -> Result<&'static dyn Upstream> {
     match resource.kind {
         ResourceKind::Gcs(_) => Ok(&gcs::upstream::Gcs),
-        ResourceKind::Azure(_) | ResourceKind::S3(_) => Err(Error::unsupported(
+        ResourceKind::Azure(_) => Ok(&azure::upstream::Azure),
+        ResourceKind::S3(_) => Err(Error::unsupported(
             "Requests are not translated to this protocol.",
         )),
         ResourceKind::Ai(_) | ResourceKind::Tokens => Err(Error::internal("no store")),

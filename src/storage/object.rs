@@ -314,6 +314,8 @@ pub struct ObjectMeta {
     pub revision: Option<Revision>,
     /// Of the parts it was made of, where that is known.
     pub part_sizes: Vec<u64>,
+    /// The upload that it was completed by, where that is known.
+    pub upload: Option<Box<str>>,
     pub tag_count: usize,
     /// Where the store tells them with the rest.
     pub tags: Option<Tags>,
@@ -335,6 +337,7 @@ impl ObjectMeta {
             version: None,
             revision: None,
             part_sizes: Vec::new(),
+            upload: None,
             tag_count: 0,
             tags: None,
             restore: None,

@@ -17,8 +17,8 @@ pub use upload::{
 
 use super::condition::{ByteRange, Preconditions};
 use super::object::{
-    Attributes, Checksum, ChecksumKind, ContentHeaders, CustomerKey, Encryption, StorageClass,
-    Tags, VersionId,
+    Attributes, Checksum, ChecksumKind, ContentHeaders, CustomerKey, Encryption, ObjectMeta,
+    StorageClass, Tags, VersionId,
 };
 use super::reply::ObjectPage;
 
@@ -214,6 +214,8 @@ pub struct Source {
     pub object: ObjectRef,
     pub conditions: Preconditions,
     pub customer_key: Option<CustomerKey>,
+    /// What a look at it found, where there was one.
+    pub seen: Option<Box<ObjectMeta>>,
 }
 
 /// Changes what is stored beside an object, and not its bytes.

@@ -12,7 +12,7 @@ pub use probe::{Probe, Settled};
 use super::capability::{Capability, Native};
 use super::condition::{ByteRange, Preconditions};
 use super::object::VersionId;
-use super::op::{ChecksumOver, Family, ObjectRef, Operation, ReadObject, Selection};
+use super::op::{ChecksumOver, CopyObject, Family, ObjectRef, Operation, ReadObject, Selection};
 use crate::error::{Error, Kind, Result};
 
 /// What is done about an operation.
@@ -28,6 +28,8 @@ pub enum Plan {
 /// What takes several requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
+    /// A bucket's deletion, after a look that it holds nothing.
+    DeleteEmptyBucket,
     /// A batch delete of single deletes.
     DeleteEach,
     /// A batch delete in several batches.
@@ -59,21 +61,7 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
             }
             Ok(plan)
         }
-        Operation::CopyObject(copy) => {
-            if !native_copy || can.copies != Native::Yes {
-                return Ok(Plan::Compose(Machine::StreamCopy));
-            }
-            let write = plan_write(&copy.conditions, can)?;
-            let mixed = copy.attributes.is_some() != copy.tags.is_some();
-            match (write, mixed) {
-                (write, false) => Ok(write),
-                (Plan::Translate, true) => Ok(Plan::Probe(Probe::Source)),
-                // Two looks for one request: read it and write it instead.
-                (Plan::Probe(_) | Plan::Compose(_), true) => {
-                    Ok(Plan::Compose(Machine::StreamCopy))
-                }
-            }
-        }
+        Operation::CopyObject(copy) => plan_copy(copy, can, native_copy),
         Operation::SetAttributes(set) => {
             supported(can.sets_attributes)?;
             plan_conditions(&set.conditions, can.write_if_match)
@@ -112,10 +100,18 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
         | Operation::ListUploads(_)
         | Operation::CompleteUpload(_)
         | Operation::AbortUpload(_) => plan_upload(op, can, native_copy),
+        Operation::DeleteBucket => {
+            supported(can.keeps_full_buckets)?;
+            Ok(match can.keeps_full_buckets {
+                Native::Yes => Plan::Translate,
+                Native::Pinned | Native::Composed | Native::No => {
+                    Plan::Compose(Machine::DeleteEmptyBucket)
+                }
+            })
+        }
         Operation::ListBuckets(_)
         | Operation::HeadBucket
         | Operation::CreateBucket(_)
-        | Operation::DeleteBucket
         // Where no versions are kept, those that are there are all.
         | Operation::ListObjects(_) => Ok(Plan::Translate),
     }
@@ -143,6 +139,20 @@ fn plan_read(read: &ReadObject, can: &Capability) -> Result<Plan> {
         (Native::Yes, Native::Yes) => Ok(Plan::Translate),
         (Native::No, _) | (_, Native::No) => Err(unsupported()),
         (Native::Yes | Native::Pinned | Native::Composed, _) => Ok(Plan::Probe(Probe::Object)),
+    }
+}
+
+fn plan_copy(copy: &CopyObject, can: &Capability, native_copy: bool) -> Result<Plan> {
+    if !native_copy || !matches!(can.copies, Native::Yes | Native::Pinned) {
+        return Ok(Plan::Compose(Machine::StreamCopy));
+    }
+    let write = plan_write(&copy.conditions, can)?;
+    let mixed = copy.attributes.is_some() != copy.tags.is_some();
+    match (write, mixed || can.copies == Native::Pinned) {
+        (write, false) => Ok(write),
+        (Plan::Translate, true) => Ok(Plan::Probe(Probe::Source)),
+        // Two looks for one request: read it and write it instead.
+        (Plan::Probe(_) | Plan::Compose(_), true) => Ok(Plan::Compose(Machine::StreamCopy)),
     }
 }
 
@@ -203,7 +213,9 @@ fn check_sizes(op: &Operation, can: &Capability) -> Result<()> {
     let Some(body) = op.body() else {
         return Ok(());
     };
-    let most = if matches!(op, Operation::UploadPiece(_)) {
+    // A piece of another family may be cut again.
+    let is_piece = matches!(op, Operation::UploadPiece(_)) && can.uploads == Family::Parts;
+    let most = if is_piece {
         can.piece_bytes_max
     } else {
         can.object_bytes_max

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use super::names;
+use super::{names, source};
 use crate::error::{Error, Result};
 use crate::message::date;
 use crate::message::escape::{self, Plus};
@@ -53,6 +53,7 @@ pub fn sign(
         let name = HeaderName::from_static(names::VERSION);
         head.headers.push((name, version));
     }
+    source::authorize(head, account, ready, now)?;
     match ready {
         ReadyCredential::Sas(sas) => return append(&mut head.target, sas),
         ReadyCredential::SharedKey(key) => {

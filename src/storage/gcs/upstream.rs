@@ -37,6 +37,7 @@ pub const CAPABILITY: Capability = Capability {
     tags: Native::Yes,
     sets_tags: Native::Yes,
     versions: Native::Yes,
+    keeps_full_buckets: Native::Yes,
     lists_uploads: Native::Yes,
     uploads: Family::Parts,
     delete_batch_max: names::PAGE_MAX as usize,

@@ -120,6 +120,8 @@ pub struct CompleteUpload {
     pub checksum: Option<(UploadChecksum, Checksum)>,
     /// For a family in which they come with the end.
     pub attributes: Option<Attributes>,
+    /// Of the parts, in their order, where they were looked up: for a store that would not know them.
+    pub part_sizes: Vec<u64>,
 }
 
 /// What an object is made of, in order.

@@ -58,11 +58,14 @@ impl Probe {
                 let found = found.ok_or_else(missing)?;
                 judge(&copy.source.conditions, Some(found), Use::Write)?;
                 copy.source.conditions = pinned(Some(found))?;
-                if copy.tags.is_none() {
-                    let tags = found.tags.clone();
-                    copy.tags = Some(tags.ok_or_else(|| Error::internal("tags not told"))?);
+                copy.source.seen = Some(Box::new(found.clone()));
+                let keeps_tags = copy.tags.is_none() && copy.attributes.is_some();
+                let keeps_attributes = copy.attributes.is_none() && copy.tags.is_some();
+                if keeps_tags {
+                    // A store that does not tell them copies them by itself.
+                    copy.tags.clone_from(&found.tags);
                 }
-                if copy.attributes.is_none() {
+                if keeps_attributes {
                     copy.attributes = Some(Attributes {
                         content: found.content.clone(),
                         user: found.user.clone(),

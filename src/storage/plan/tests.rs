@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::Kind;
+use crate::storage::azure::upstream as azure;
 use crate::storage::condition::{Pin, TagMatch};
 use crate::storage::gcs::upstream as gcs;
 use crate::storage::object::{Attributes, ETag, ObjectMeta, Revision, Tags};
@@ -24,6 +25,7 @@ const BARE: Capability = Capability {
     tags: Native::No,
     sets_tags: Native::No,
     versions: Native::No,
+    keeps_full_buckets: Native::No,
     lists_uploads: Native::Composed,
     uploads: Family::Blocks,
     delete_batch_max: 1,
@@ -69,6 +71,7 @@ fn source() -> Source {
         object: object("from"),
         conditions: Preconditions::default(),
         customer_key: None,
+        seen: None,
     }
 }
 
@@ -107,6 +110,7 @@ fn complete(conditions: Preconditions) -> Operation {
         size: None,
         checksum: None,
         attributes: None,
+        part_sizes: Vec::new(),
     }))
 }
 
@@ -261,10 +265,11 @@ fn told(plan: Result<Plan>) -> String {
 
 #[test]
 fn the_matrix_is_the_printed_one() {
-    let mut printed = String::from("operation | gcs | a bare store\n");
+    let mut printed = String::from("operation | gcs | azure | a bare store\n");
     for (how, op) in operations() {
         let name = [op.name(), how].join(" ");
-        let cells = [&gcs::CAPABILITY, &BARE].map(|can| told(plan(&op, can, true)));
+        let cells =
+            [&gcs::CAPABILITY, &azure::CAPABILITY, &BARE].map(|can| told(plan(&op, can, true)));
         printed.extend([name.trim(), " | ", &cells.join(" | "), "\n"]);
     }
     let expected = include_str!("matrix.txt");

@@ -289,6 +289,7 @@ fn source(op: &WholeOp, given: &mut Given<'_>) -> Result<Source> {
         },
         conditions: source_conditions(given)?,
         customer_key: given.customer_key("copy-source-")?,
+        seen: None,
     })
 }
 

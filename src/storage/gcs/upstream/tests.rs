@@ -86,6 +86,7 @@ fn copy(attributes: Option<Attributes>, tags: Option<Tags>) -> Operation {
                 ..Preconditions::default()
             },
             customer_key: None,
+            seen: None,
         },
         key: "to".into(),
         attributes,
@@ -437,6 +438,7 @@ fn complete() -> CompleteUpload {
         size: None,
         checksum: None,
         attributes: None,
+        part_sizes: Vec::new(),
     }
 }
 

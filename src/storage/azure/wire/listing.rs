@@ -1,0 +1,155 @@
+//! Listings as Azure writes them: of blobs and of containers.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::{broken, read};
+use crate::error::Result;
+use crate::message::date;
+use crate::message::escape::{self, Plus};
+use crate::message::xml::Part;
+use crate::storage::object::Revision;
+use crate::storage::reply::{BucketPage, ListedBucket};
+
+/// A page by the store's names.
+#[derive(Debug, Default)]
+pub(in crate::storage::azure) struct Listing {
+    pub(in crate::storage::azure) entries: Vec<Entry>,
+    pub(in crate::storage::azure) prefixes: Vec<Box<str>>,
+    pub(in crate::storage::azure) next: Option<Box<str>>,
+}
+
+/// One blob of a page.
+#[derive(Debug)]
+pub(in crate::storage::azure) struct Entry {
+    pub(in crate::storage::azure) name: Box<str>,
+    pub(in crate::storage::azure) last_modified: Timestamp,
+    pub(in crate::storage::azure) revision: Revision,
+    pub(in crate::storage::azure) size: u64,
+    pub(in crate::storage::azure) md5: Option<[u8; 16]>,
+    pub(in crate::storage::azure) tier: Box<str>,
+    /// The ETag that we keep in its metadata.
+    pub(in crate::storage::azure) kept_etag: Option<Box<str>>,
+}
+
+/// One blob, as far as it was read.
+#[derive(Default)]
+struct Draft {
+    name: Box<str>,
+    last_modified: Option<Timestamp>,
+    revision: String,
+    size: Option<u64>,
+    md5: Option<[u8; 16]>,
+    tier: String,
+    kept_etag: Option<Box<str>>,
+}
+
+impl Draft {
+    fn property(&mut self, name: &str, text: String) {
+        match name {
+            "Last-Modified" => self.last_modified = date::parse_http(text.trim()),
+            "Etag" => self.revision = text,
+            "Content-Length" => self.size = text.trim().parse().ok(),
+            "Content-MD5" => self.md5 = md5(&text),
+            "AccessTier" => self.tier = text,
+            _ => {}
+        }
+    }
+
+    fn finish(self) -> Result<Entry> {
+        let (Some(last_modified), Some(size)) = (self.last_modified, self.size) else {
+            return Err(broken("a blob without date or size"));
+        };
+        if self.name.is_empty() || self.revision.is_empty() {
+            return Err(broken("a blob without name or ETag"));
+        }
+        Ok(Entry {
+            name: self.name,
+            last_modified,
+            revision: Revision(self.revision.into()),
+            size,
+            md5: self.md5,
+            tier: self.tier.into(),
+            kept_etag: self.kept_etag,
+        })
+    }
+}
+
+pub(in crate::storage::azure) fn md5(text: &str) -> Option<[u8; 16]> {
+    STANDARD.decode(text.trim()).ok()?.try_into().ok()
+}
+
+pub(in crate::storage::azure) fn blobs(document: &[u8], kept_etag: &str) -> Result<Listing> {
+    let mut page = Listing::default();
+    let (mut blob, mut encoded, mut prefix) = (Draft::default(), false, Box::default());
+    read(document, "EnumerationResults", |node| {
+        match (node.path, node.part) {
+            ([_, "Blobs", "Blob"], Part::Open) => blob = Draft::default(),
+            ([_, "Blobs", "Blob"], Part::Close(_)) => {
+                page.entries.push(std::mem::take(&mut blob).finish()?);
+            }
+            ([_, "Blobs", _, "Name"], Part::Open) => encoded = is_encoded(node.tag),
+            ([_, "Blobs", "Blob", "Name"], Part::Close(text)) => blob.name = name(text, encoded)?,
+            ([_, "Blobs", "BlobPrefix", "Name"], Part::Close(text)) => {
+                prefix = name(text, encoded)?;
+            }
+            ([_, "Blobs", "BlobPrefix"], Part::Close(_)) => {
+                page.prefixes.push(std::mem::take(&mut prefix));
+            }
+            ([_, "Blobs", "Blob", "Properties", name], Part::Close(text)) => {
+                blob.property(name, text);
+            }
+            ([_, "Blobs", "Blob", "Metadata", name], Part::Close(text))
+                if name.eq_ignore_ascii_case(kept_etag) =>
+            {
+                blob.kept_etag = Some(text.into());
+            }
+            ([_, "NextMarker"], Part::Close(text)) => page.next = some(text),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(page)
+}
+
+/// Names that XML cannot hold come percent-encoded.
+fn is_encoded(tag: &str) -> bool {
+    tag.contains("Encoded=\"true\"")
+}
+
+fn name(text: String, encoded: bool) -> Result<Box<str>> {
+    if !encoded {
+        return Ok(text.into());
+    }
+    let decoded = escape::decode(text.as_bytes(), Plus::Literal);
+    let decoded = decoded.map_err(|_| broken("a name that is not encoded"))?;
+    let decoded = String::from_utf8(decoded.into_owned()).map_err(broken)?;
+    Ok(decoded.into())
+}
+
+fn some(text: String) -> Option<Box<str>> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+pub(in crate::storage::azure) fn containers(document: &[u8]) -> Result<BucketPage> {
+    let mut page = BucketPage::default();
+    let (mut name, mut at) = (String::new(), None);
+    read(document, "EnumerationResults", |node| {
+        match (node.path, node.part) {
+            ([_, "Containers", "Container", "Name"], Part::Close(text)) => name = text,
+            // When it was made is not told; this is when its own properties last changed.
+            ([_, "Containers", "Container", "Properties", "Last-Modified"], Part::Close(text)) => {
+                at = date::parse_http(text.trim());
+            }
+            ([_, "Containers", "Container"], Part::Close(_)) => page.buckets.push(ListedBucket {
+                name: std::mem::take(&mut name).into(),
+                created_at: at.take(),
+            }),
+            ([_, "NextMarker"], Part::Close(text)) => page.next = some(text),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(page)
+}
