@@ -38,12 +38,14 @@ check:
 test: check
 	$(SETUP) cargo test $(FLAGS)
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run
+	testbed/with azurite $(SETUP) cargo test $(FLAGS) --lib storage::azure -- --ignored
 
 test-long: check
 	PROPTEST_CASES=20000 AQUEDUCT_CRASH_RUNS=200 AQUEDUCT_STALLED_READERS=1000 $(SETUP) cargo test $(FLAGS)
 	fuzz/run 60
 	AQUEDUCT_BIN=$(BUILT) tests/attack/run
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run --long
+	testbed/with azurite $(SETUP) cargo test $(FLAGS) --lib storage::azure -- --ignored
 
 bench:
 	$(SETUP) cargo bench $(FLAGS)

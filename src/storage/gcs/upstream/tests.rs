@@ -604,7 +604,7 @@ fn bytes_that_the_store_has_not_are_not_stored() {
     check(
         &stored.undo(&put).unwrap(),
         "
-DELETE /own/dir/a%20b/%C3%A4%2B
+DELETE /own/dir/a%20b/%C3%A4%2B?generation=5
 HOST
 x-goog-if-generation-match: 5
 ",

@@ -1,6 +1,6 @@
 //! The codec against Azurite, over a plain connection: what it writes is understood, what it reads is what is said.
 //!
-//! Wants the test bed: `eval "$(TESTBED_SERVICES=azurite testbed/up.sh)"`, its variables exported, and `--ignored`.
+//! Wants the test bed: `testbed/with azurite cargo test --lib storage::azure -- --ignored`, which `make test` calls.
 
 use std::env;
 use std::io::{Read, Write};
