@@ -44,6 +44,7 @@ pub mod object;
 pub mod op;
 pub mod plan;
 pub mod probe;
+mod refusal;
 pub mod reply;
 pub mod s3;
 pub mod sigv4;

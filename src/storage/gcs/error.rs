@@ -9,6 +9,7 @@ use crate::error::{Error, Kind};
 use crate::message::xml::{self, Part};
 use crate::storage::codec::ReplyHead;
 use crate::storage::op::Operation;
+use crate::storage::refusal;
 
 /// When to come back, where the store did not say.
 const SLOW_DOWN: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ pub fn decode(op: &Operation, head: ReplyHead<'_>, body: &[u8]) -> Error {
     let mut detail = format!("{} {} {}", status.as_u16(), told.code, told.message);
     detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
     let kind = kind(op, status, &told.code);
-    let error = Error::new(kind, message(kind)).with_detail(detail);
+    let error = Error::new(kind, refusal::message(kind)).with_detail(detail);
     let throttled = status == StatusCode::TOO_MANY_REQUESTS || told.code == "SlowDown";
     let after = head.headers.get(RETRY_AFTER);
     let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -89,89 +90,7 @@ fn kind(op: &Operation, status: StatusCode, code: &str) -> Kind {
     if let Some((_, kind)) = CODES.iter().find(|(known, _)| *known == code) {
         return *kind;
     }
-    match status.as_u16() {
-        300..=399 => Kind::UpstreamBroken,
-        400 => Kind::InvalidRequest,
-        403 => Kind::AccessDenied,
-        // Without a document: of a HEAD, or at a server that sends none.
-        404 if op.key().is_none() => Kind::BucketNotFound,
-        404 => Kind::ObjectNotFound,
-        405 => Kind::MethodNotAllowed,
-        408 | 504 => Kind::UpstreamTimeout,
-        409 => Kind::Conflict,
-        411 => Kind::LengthRequired,
-        412 => Kind::PreconditionFailed,
-        413 => Kind::BodyTooLarge,
-        416 => Kind::InvalidRange,
-        429 => Kind::Overloaded,
-        501 => Kind::Unsupported,
-        500..=599 => Kind::UpstreamUnavailable,
-        _ => Kind::InvalidRequest,
-    }
-}
-
-/// What the client may read: the store's own words name its buckets and accounts.
-const MESSAGES: &[(Kind, &str)] = &[
-    (Kind::UpstreamAuth, "The resource's credential was refused."),
-    (Kind::AccessDenied, "Access Denied"),
-    (Kind::BucketNotFound, "The specified bucket does not exist"),
-    (Kind::ObjectNotFound, "The specified key does not exist."),
-    (
-        Kind::UploadNotFound,
-        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
-    ),
-    (
-        Kind::BucketTaken,
-        "The requested bucket name is not available.",
-    ),
-    (
-        Kind::BucketExists,
-        "The bucket that you tried to create already exists, and you own it.",
-    ),
-    (
-        Kind::BucketNotEmpty,
-        "The bucket you tried to delete is not empty",
-    ),
-    (
-        Kind::PreconditionFailed,
-        "At least one of the pre-conditions you specified did not hold",
-    ),
-    (Kind::InvalidRange, "The requested range is not satisfiable"),
-    (
-        Kind::DigestMismatch,
-        "The digest you specified did not match what we received.",
-    ),
-    (
-        Kind::BodyTooLarge,
-        "Your proposed upload exceeds the maximum allowed size",
-    ),
-    (
-        Kind::BodyTooSmall,
-        "Your proposed upload is smaller than the minimum allowed size",
-    ),
-    (
-        Kind::InvalidPart,
-        "One or more of the specified parts could not be found.",
-    ),
-    (
-        Kind::InvalidPartOrder,
-        "The list of parts was not in ascending order.",
-    ),
-    (Kind::Overloaded, "Please reduce your request rate."),
-    (
-        Kind::UpstreamUnavailable,
-        "The store is not available. Please try again.",
-    ),
-    (
-        Kind::UpstreamTimeout,
-        "The store is not available. Please try again.",
-    ),
-    (Kind::UpstreamBroken, "The store's answer is not valid."),
-];
-
-fn message(kind: Kind) -> &'static str {
-    let known = MESSAGES.iter().find(|(known, _)| *known == kind);
-    known.map_or("The store refused the request.", |(_, message)| message)
+    refusal::kind(op, status)
 }
 
 /// What a code within an answer means, without a status of its own.
@@ -184,7 +103,7 @@ pub(super) fn of_code(code: &str, text: &str) -> Error {
     };
     let mut detail = format!("{code} {text}");
     detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
-    Error::new(kind, message(kind)).with_detail(detail)
+    Error::new(kind, refusal::message(kind)).with_detail(detail)
 }
 
 #[derive(Default)]
