@@ -180,7 +180,7 @@ async fn what_cannot_be_said_there_is_refused_before_anything_is_sent() {
     for refused in [
         with("GET", &[("torrent", "")], &[]),
         with("GET", &[("retention", "")], &[]),
-        with("GET", &[("tagging", "")], &[]),
+        with("GET", &[("legal-hold", "")], &[]),
         put(&server, &[("x-amz-object-lock-mode", "GOVERNANCE")]),
         put(&server, &[("x-amz-acl", "public-read")]),
         put(&server, &[("x-amz-server-side-encryption", "aws:kms")]),
