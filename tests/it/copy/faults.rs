@@ -270,7 +270,19 @@ async fn a_key_that_is_revoked_meanwhile_completes_no_copy() {
         .await;
     let revoked = server.run(&["key", "revoke", "00000000-0000-4000-8000-000000000001"]);
     assert!(revoked.status.success(), "{revoked:?}");
-    while server.get("k").await.status != 403 {}
+    // Asked of Aqueduct alone: the source halts for whoever asks it.
+    let mut location = server.request("GET", "");
+    location.query.push(("location".to_owned(), String::new()));
+    within("the revocation", async {
+        loop {
+            let mut other = server.client().await;
+            other.send(location.head()).await;
+            if other.response().await.status == 403 {
+                break;
+            }
+        }
+    })
+    .await;
     go.notify_one();
     let answer = client.response().await;
     assert_eq!(answer.status, 403, "{}", answer.text());
