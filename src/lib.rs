@@ -9,7 +9,9 @@
 //! # The map
 //!
 //! - [`pipeline`]: start reading here. The path of a storage request as straight functions without I/O.
-//! - [`storage`]: one folder a protocol; [`storage::s3`] decodes, verifies, signs and translates S3.
+//! - [`storage`]: one folder a protocol; [`storage::s3`] decodes, verifies, signs and translates S3. Between protocols
+//!   stands the model: [`storage::op`] what is asked, [`storage::reply`] what is answered, [`storage::plan`] what it takes;
+//!   [`storage::gcs`] and [`storage::azure`] write and read it.
 //! - [`ai`]: one folder a dialect; scans and splices requests, reads usage beside answers.
 //! - [`policy`]: who may do what ([`policy::authorize`]), where it goes ([`policy::route`]), how much at once.
 //! - [`keys`]: client keys, sealing and hashing.
@@ -29,6 +31,7 @@
 //! proxy::client    its head, its body as it comes, and the way to answer it, over HTTP/1.1 and HTTP/2
 //! proxy::storage   decode -> authenticate -> check use -> limits -> (body, if it names targets) ->
 //!                  authorize every target -> plan
+//! proxy::translate the same at a resource of another protocol: an operation of the model, planned and carried out
 //! proxy::exchange  one upstream request, signed for each attempt (with what, `proxy::credential` knows), with the
 //!                  retries that are safe
 //! proxy::form      a browser's form: its fields, its policy, then as any upload
