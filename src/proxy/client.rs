@@ -187,14 +187,6 @@ impl Client {
         }
     }
 
-    /// Whether [`flush`](Self::flush) would send something.
-    pub fn holds_back(&self) -> bool {
-        match self {
-            Self::H1(client) => client.holds_back(),
-            Self::H2(_) => false,
-        }
-    }
-
     /// Writes a part of the answer's body.
     pub async fn write_body(&mut self, chunk: Bytes) -> Result<()> {
         match self {

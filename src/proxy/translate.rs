@@ -461,15 +461,12 @@ impl Lane<'_> {
             Ok(answer) => answer,
             Err(failure) => return self.fail(client, record, &failure).await,
         };
+        if answer.body == AnswerBody::Own {
+            return storage::send(client, self.arrived, record, answer.message).await;
+        }
         let (status, headers) = (answer.message.status, answer.message.headers);
         match (answer.body, object) {
-            (AnswerBody::Own, _) => {
-                let mut message = crate::message::reply::Reply::new(status);
-                message.headers = headers;
-                message.body = answer.message.body;
-                storage::send(client, self.arrived, record, message).await
-            }
-            (AnswerBody::None, _) => {
+            (AnswerBody::Own | AnswerBody::None, _) => {
                 let framing = storage::Framing::NoBody;
                 storage::start(client, self.arrived, record, status, headers, framing)
             }

@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use super::op::Operation;
 use crate::error::Kind;
+use crate::message::xml::{self, Part};
 
 /// By the status alone.
 pub(in crate::storage) fn kind(op: &Operation, status: StatusCode) -> Kind {
@@ -114,3 +115,28 @@ const MESSAGES: &[(Kind, &str)] = &[
         "This request cannot be carried out at the store of this bucket.",
     ),
 ];
+
+/// What an error document says.
+#[derive(Default)]
+pub(in crate::storage) struct Told {
+    pub code: String,
+    pub message: String,
+}
+
+impl Told {
+    /// Reads as much as there is: a document that is cut tells what it had told until then.
+    pub(in crate::storage) fn read(document: &str) -> Self {
+        let mut told = Self::default();
+        let _cut = xml::walk(document, |node| {
+            if let Part::Close(text) = node.part {
+                match node.path {
+                    ["Error", "Code"] => told.code = text,
+                    ["Error", "Message"] => told.message = text,
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        told
+    }
+}

@@ -264,10 +264,6 @@ impl H1 {
         }
     }
 
-    pub(super) fn holds_back(&self) -> bool {
-        !self.unsent.is_empty()
-    }
-
     pub(super) async fn flush(&mut self) -> Result<()> {
         if self.unsent.is_empty() {
             return Ok(());

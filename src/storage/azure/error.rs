@@ -11,10 +11,9 @@ pub use answer::answer;
 
 use super::names;
 use crate::error::{Error, Kind};
-use crate::message::xml::{self, Part};
 use crate::storage::codec::ReplyHead;
 use crate::storage::op::Operation;
-use crate::storage::refusal;
+use crate::storage::refusal::{self, Told};
 
 /// When to come back, where the store did not say.
 const SLOW_DOWN: Duration = Duration::from_secs(1);
@@ -100,7 +99,8 @@ const CODES: &[(&str, Kind)] = &[
 
 /// Reads a failure. Its code is in a header; the document, which a HEAD has not, tells more.
 pub fn decode(op: &Operation, head: ReplyHead<'_>, body: &[u8]) -> Error {
-    let told = Told::read(body);
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let told = Told::read(super::wire::without_mark(text));
     let status = head.status;
     let header = head.headers.get(names::ERROR_CODE);
     let code = header.and_then(|code| code.to_str().ok());
@@ -139,33 +139,6 @@ fn kind(op: &Operation, status: StatusCode, code: &str) -> Kind {
         return *kind;
     }
     refusal::kind(op, status)
-}
-
-#[derive(Default)]
-struct Told {
-    code: String,
-    message: String,
-}
-
-impl Told {
-    fn read(body: &[u8]) -> Self {
-        let mut told = Self::default();
-        let Ok(text) = std::str::from_utf8(body) else {
-            return told;
-        };
-        // A document that is cut tells what it had told until then.
-        let _cut = xml::walk(super::wire::without_mark(text), |node| {
-            if let Part::Close(text) = node.part {
-                match node.path {
-                    ["Error", "Code"] => told.code = text,
-                    ["Error", "Message"] => told.message = text,
-                    _ => {}
-                }
-            }
-            Ok(())
-        });
-        told
-    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 
 use crate::error::{Error, Kind};
-use crate::message::xml::{self, Part};
 use crate::storage::codec::ReplyHead;
 use crate::storage::op::Operation;
-use crate::storage::refusal;
+use crate::storage::refusal::{self, Told};
 
 /// When to come back, where the store did not say.
 const SLOW_DOWN: Duration = Duration::from_secs(1);
@@ -65,7 +64,7 @@ const CODES: &[(&str, Kind)] = &[
 
 /// Reads a failure. `body` may be empty, cut, or JSON's: then its status speaks.
 pub fn decode(op: &Operation, head: ReplyHead<'_>, body: &[u8]) -> Error {
-    let told = Told::read(body);
+    let told = Told::read(std::str::from_utf8(body).unwrap_or_default().trim_start());
     let status = head.status;
     let mut detail = format!("{} {} {}", status.as_u16(), told.code, told.message);
     detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
@@ -104,33 +103,6 @@ pub(super) fn of_code(code: &str, text: &str) -> Error {
     let mut detail = format!("{code} {text}");
     detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
     Error::new(kind, refusal::message(kind)).with_detail(detail)
-}
-
-#[derive(Default)]
-struct Told {
-    code: String,
-    message: String,
-}
-
-impl Told {
-    fn read(body: &[u8]) -> Self {
-        let mut told = Self::default();
-        let Ok(text) = std::str::from_utf8(body) else {
-            return told;
-        };
-        // A document that is cut tells what it had told until then.
-        let _cut = xml::walk(text.trim_start(), |node| {
-            if let Part::Close(text) = node.part {
-                match node.path {
-                    ["Error", "Code"] => told.code = text,
-                    ["Error", "Message"] => told.message = text,
-                    _ => {}
-                }
-            }
-            Ok(())
-        });
-        told
-    }
 }
 
 #[cfg(test)]
