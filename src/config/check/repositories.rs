@@ -172,23 +172,12 @@ fn storage_resource<'s>(
 ) -> Option<Resource<'s>> {
     let resource = resource(cx, document, name, resources)?;
     let what = match resource {
-        Resource::S3(_) | Resource::Gcs(_) | Resource::Azure(_) => not_translated(resource),
-        Resource::Ai(_) => Some("an AI resource, which holds no buckets"),
-    };
-    let Some(what) = what else {
-        return Some(resource);
+        Resource::S3(_) | Resource::Gcs(_) | Resource::Azure(_) => return Some(resource),
+        Resource::Ai(_) => "an AI resource, which holds no buckets",
     };
     let message = format!("`{}` is {what}", name.get_ref());
     cx.error(document, "E030", name.span(), message);
     None
-}
-
-/// The one thing that keeps resources of another protocol out of a repository: nothing translates for them yet.
-fn not_translated(resource: Resource<'_>) -> Option<&'static str> {
-    match resource {
-        Resource::Azure(_) => Some("an Azure resource, which this version does not serve"),
-        Resource::S3(_) | Resource::Gcs(_) | Resource::Ai(_) => None,
-    }
 }
 
 fn resource<'s>(

@@ -1,0 +1,224 @@
+//! The exchanges with one store: an operation of the model out, signed, and its reply back.
+//!
+//! An upload is compared with what the store says that it has; where the two differ, it is taken back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderName;
+
+use super::upload::Upload;
+use crate::error::{Error, Kind, Result};
+use crate::policy::credential::ReadyCredential;
+use crate::policy::route::{Bucket, Resource};
+use crate::proxy::client::Client;
+use crate::proxy::engine::{Arrived, Engine};
+use crate::proxy::exchange::{self, Answer, Body, Failed, Outgoing};
+use crate::proxy::head::RequestHead;
+use crate::proxy::late;
+use crate::proxy::record::Record;
+use crate::proxy::upload::Sender;
+use crate::proxy::{clock, head, ids, relay};
+use crate::storage as model;
+use crate::storage::codec::{
+    ReplyBody, ReplyHead, Target, Upstream, UpstreamBody, UpstreamHead, UpstreamRequest,
+};
+use crate::storage::object::{Extent, Observed, StoredChecksum};
+use crate::storage::op::Operation;
+use crate::storage::reply::Reply;
+
+/// What an exchange told, and the answer whose body is the object.
+pub(super) struct Told {
+    pub reply: Reply,
+    pub object: Option<Answer>,
+}
+
+impl From<Reply> for Told {
+    /// Of a reply that is no object's bytes.
+    fn from(reply: Reply) -> Self {
+        Self {
+            reply,
+            object: None,
+        }
+    }
+}
+
+/// A bucket, and how it is spoken to.
+#[derive(Clone, Copy)]
+pub(super) struct Lane<'a> {
+    pub engine: &'a Engine,
+    pub arrived: &'a Arrived,
+    pub bucket: &'a Arc<Bucket>,
+    /// The bucket that a copy reads from, where the store can do it by itself.
+    pub source: Option<&'a Arc<Bucket>>,
+    pub codec: &'static dyn Upstream,
+    /// Writes that may be sent again: what the client asked for comes to the same.
+    pub may_repeat: bool,
+}
+
+impl Lane<'_> {
+    /// One request of the operation's own target and its answer.
+    pub(super) async fn exchange(
+        &self,
+        client: Option<&mut Client>,
+        record: &mut Record,
+        op: &Operation,
+        upload: Option<&mut Upload>,
+    ) -> Result<Told> {
+        let target = Target {
+            bucket: self.bucket,
+            source: self.source.map(|source| &**source),
+        };
+        self.exchange_at(&target, client, record, op, upload).await
+    }
+
+    /// One request and its answer, an object's bytes excepted.
+    pub(super) async fn exchange_at(
+        &self,
+        target: &Target<'_>,
+        mut client: Option<&mut Client>,
+        record: &mut Record,
+        op: &Operation,
+        mut upload: Option<&mut Upload>,
+    ) -> Result<Told> {
+        let request = self.codec.encode(op, target)?;
+        if let (Some(upload), Some(client)) = (upload.as_deref_mut(), client.as_deref_mut()) {
+            upload.body.observe(self.codec.digests(op));
+            if upload.verify_before_head {
+                // The store would commit on the head alone.
+                upload.body.read_empty(Sender::Client(client)).await?;
+            }
+        }
+        let mut answer = self
+            .send(client, record, op, &request, upload.as_deref_mut())
+            .await?;
+        let trailing = upload.as_deref().and_then(|upload| upload.trailing.clone());
+        let observed = upload.map_or_else(Observed::default, |upload| upload.body.observed());
+        let status = answer.head()?.status;
+        let idle = target.bucket.resource.timeouts.idle;
+        let bytes_max = match self.codec.reply_body(op, status) {
+            ReplyBody::Forward => {
+                let head = reply_head(&answer)?;
+                let reply = self.codec.decode_reply(op, target, head, None, &observed)?;
+                return Ok(Told {
+                    reply,
+                    object: Some(answer),
+                });
+            }
+            ReplyBody::None => 0,
+            ReplyBody::Document { bytes_max } => bytes_max,
+            ReplyBody::Failure { bytes_max } => {
+                let document = relay::collect(&mut answer, idle, bytes_max).await;
+                let document = document.unwrap_or_default();
+                let error = self.codec.decode_error(op, reply_head(&answer)?, &document);
+                answer.release(&self.engine.dialer).await;
+                return Err(self.refused(error));
+            }
+        };
+        let document = relay::collect(&mut answer, idle, bytes_max).await?;
+        let head = reply_head(&answer)?;
+        let mut reply = self
+            .codec
+            .decode_reply(op, target, head, Some(&document), &observed)?;
+        answer.release(&self.engine.dialer).await;
+        if let (Reply::Stored(stored), Some(checksum)) = (
+            &mut reply,
+            trailing.and_then(|trailing| trailing.checksum()),
+        ) {
+            // Verified here, though the store was not told: its head had left before.
+            stored.checksums.push(StoredChecksum {
+                checksum,
+                extent: Extent::Whole,
+            });
+        }
+        if let Reply::Stored(stored) = &reply
+            && let Err(differs) = stored.verify(&observed)
+        {
+            if let Some(undo) = stored.undo(op) {
+                let undone = Box::pin(self.exchange(None, record, &undo, None)).await;
+                undone.inspect_err(|error| {
+                    tracing::error!(%error, "an object that differs from what was sent stays");
+                })?;
+            }
+            return Err(differs);
+        }
+        Ok(Told::from(reply))
+    }
+
+    /// Sends one request, signed, and waits for the head of its answer.
+    async fn send(
+        &self,
+        client: Option<&mut Client>,
+        record: &mut Record,
+        op: &Operation,
+        request: &UpstreamRequest,
+        upload: Option<&mut Upload>,
+    ) -> Result<Answer> {
+        let engine = self.engine;
+        let resource = &self.bucket.resource;
+        record.sending(resource);
+        let ready = engine.credentials.ready(&engine.dialer, resource).await;
+        let ready = ready.map_err(|error| record.gave_up(Failed { error, attempts: 0 }))?;
+        let documents: [Bytes; 1];
+        let body = match (&request.body, upload) {
+            (UpstreamBody::None, _) => Body::None,
+            (UpstreamBody::Document(document), _) => {
+                documents = [document.clone()];
+                Body::Memory(&documents)
+            }
+            (UpstreamBody::Stream, Some(upload)) => Body::Client(&mut upload.body),
+            (UpstreamBody::Stream, None) => {
+                return Err(Error::internal("an upload without its body"));
+            }
+        };
+        let first_byte = if op.is_copy() || matches!(op, Operation::CompleteUpload(_)) {
+            resource.timeouts.first_byte.max(late::FIRST_BYTE_MIN)
+        } else {
+            resource.timeouts.first_byte
+        };
+        let sending = Outgoing {
+            resource,
+            head: &|| signed(&request.head, resource, &ready, self.arrived),
+            body,
+            idempotent: op.only_reads() || self.may_repeat,
+            first_byte,
+        };
+        let answer = exchange::exchange(&engine.dialer, client, sending).await;
+        let answer = answer.map_err(|failed| record.gave_up(failed))?;
+        record.answered(&answer);
+        Ok(answer)
+    }
+
+    /// Notes what a refusal says of our own credential: the next request may do better with another token.
+    fn refused(&self, error: Error) -> Error {
+        if error.kind() == Kind::UpstreamAuth {
+            self.engine.credentials.refused(&self.bucket.resource);
+        }
+        error
+    }
+}
+
+fn reply_head(answer: &Answer) -> Result<ReplyHead<'_>> {
+    let head = answer.head()?;
+    Ok(ReplyHead {
+        status: head.status,
+        headers: &head.headers,
+    })
+}
+
+/// The head of one attempt, signed now.
+fn signed(
+    head: &UpstreamHead,
+    resource: &Resource,
+    ready: &ReadyCredential,
+    arrived: &Arrived,
+) -> Result<RequestHead> {
+    let mut head = head.clone();
+    model::sign(&mut head, resource, ready, clock::now())?;
+    if let Some(trace) = arrived.trace.and_then(ids::trace_header) {
+        let name = HeaderName::from_static("traceparent");
+        head.headers.push((name, trace));
+    }
+    let headers = head.headers.iter().map(|(name, value)| (name, value));
+    head::request_of(&head.method, &head.target, headers)
+}
