@@ -7,17 +7,17 @@ use crate::size;
 
 /// Which of the two asks.
 #[derive(Clone, Copy)]
-pub enum Cloud {
+pub(crate) enum Cloud {
     Gcs,
     Azure,
 }
 
 /// What is said of a request; `object_bytes` of filler in the place of a document.
-pub struct Answer {
-    pub status: &'static str,
-    pub headers: &'static str,
-    pub document: &'static str,
-    pub object_bytes: Option<usize>,
+pub(crate) struct Answer {
+    pub(crate) status: &'static str,
+    pub(crate) headers: &'static str,
+    pub(crate) document: &'static str,
+    pub(crate) object_bytes: Option<usize>,
 }
 
 const GCS_OBJECT: &str = "Content-Type: application/octet-stream\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n\
@@ -37,14 +37,14 @@ const AZURE_CONTAINER: &str = "ETag: \"0x8DE48F3A0000000\"\r\nx-ms-version: 2026
 
 const FEW: [&str; 4] = ["1KiB", "64KiB", "1MiB", "64MiB"];
 
-pub static THOUSAND_OF_S3: LazyLock<String> = LazyLock::new(|| contents(thousand()));
+pub(crate) static THOUSAND_OF_S3: LazyLock<String> = LazyLock::new(|| contents(thousand()));
 static FEW_OF_S3: LazyLock<String> = LazyLock::new(|| contents(few()));
 static THOUSAND_BLOBS: LazyLock<String> = LazyLock::new(|| blobs(thousand()));
 static FEW_BLOBS: LazyLock<String> = LazyLock::new(|| blobs(few()));
 
 impl Cloud {
     /// By the head of a request; `None` where it is S3's or no store's.
-    pub fn of(head: &str) -> Option<Self> {
+    pub(crate) fn of(head: &str) -> Option<Self> {
         let head = head.to_ascii_lowercase();
         if head.contains("\r\nx-ms-version:") {
             Some(Self::Azure)
@@ -55,7 +55,7 @@ impl Cloud {
         }
     }
 
-    pub fn answer(self, method: &str, target: &str) -> Answer {
+    pub(crate) fn answer(self, method: &str, target: &str) -> Answer {
         let lists = target.contains("comp=list&")
             || target.ends_with("comp=list")
             || target.contains("list-type=");
