@@ -88,7 +88,7 @@ pub async fn run(
     };
     let run = Run { lane, hop, tokens };
     if hop.op.request().row().reply == route::Reply::Late {
-        return run.late(client, record, &asked, planned).await;
+        return Box::pin(run.late(client, record, &asked, planned)).await;
     }
     let outcome = run
         .perform(Some(client), record, &op, planned, upload.as_mut())
@@ -152,8 +152,10 @@ impl Run<'_> {
     ) -> Result<Told> {
         let mut told = match planned {
             Plan::Translate => self.translate(client, record, op, upload).await?,
-            Plan::Probe(probe) => self.probe(client, record, op, probe, upload).await?,
-            Plan::Compose(machine) => self.compose(client, record, op, machine, upload).await?,
+            Plan::Probe(probe) => Box::pin(self.probe(client, record, op, probe, upload)).await?,
+            Plan::Compose(machine) => {
+                Box::pin(self.compose(client, record, op, machine, upload)).await?
+            }
         };
         self.tokens.seal(op, &mut told.reply)?;
         Ok(told)

@@ -69,7 +69,8 @@ impl Lane<'_> {
             bucket: self.bucket,
             source: self.source.map(|source| &**source),
         };
-        self.exchange_at(&target, client, record, op, upload).await
+        // Boxed, here and below: a future is moved on its way into the one that awaits it, and this one is large.
+        Box::pin(self.exchange_at(&target, client, record, op, upload)).await
     }
 
     /// One request and its answer, an object's bytes excepted.
