@@ -234,6 +234,12 @@ impl Run<'_> {
                     return Ok(Told::from(Reply::NotModified(same)));
                 }
             };
+            let can = self.lane.codec.capability(self.lane.bucket);
+            if let Some(machine) = plan::plan_seen(&settled, &can) {
+                return self
+                    .compose(client, record, &settled, machine, upload)
+                    .await;
+            }
             let told = self
                 .lane
                 .exchange(

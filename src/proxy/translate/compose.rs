@@ -1,5 +1,10 @@
 //! What takes several requests at the store: one function for each machine of the plan.
 
+mod bridge;
+mod copied;
+mod split;
+mod stage;
+
 use super::Run;
 use super::lane::Told;
 use super::upload::Upload;
@@ -13,21 +18,26 @@ impl Run<'_> {
     /// Runs a machine. Its parts say for themselves what they undo when they fail.
     pub(super) async fn compose(
         &self,
-        _client: Option<&mut Client>,
-        _record: &mut Record,
-        _op: &Operation,
+        client: Option<&mut Client>,
+        record: &mut Record,
+        op: &Operation,
         machine: Machine,
-        _upload: Option<&mut Upload>,
+        upload: Option<&mut Upload>,
     ) -> Result<Told> {
         match machine {
+            Machine::BridgeUpload => self.bridge(client, record, op, upload).await,
+            Machine::SynthesizeUploads => self.list_uploads(record, op).await,
+            Machine::SplitCopy => Ok(Told::from(self.split_copy(record, op).await?)),
+            Machine::SplitPut => match (op, client, upload) {
+                (Operation::PutObject(put), Some(client), Some(upload)) => Ok(Told::from(
+                    self.split_put(client, record, put, upload).await?,
+                )),
+                (_, _, _) => Err(Error::internal("no upload to be split")),
+            },
             Machine::DeleteEmptyBucket
             | Machine::DeleteEach
             | Machine::DeleteBatches
-            | Machine::StreamCopy
-            | Machine::SplitPut
-            | Machine::SplitCopy
-            | Machine::BridgeUpload
-            | Machine::SynthesizeUploads => Err(not_composed()),
+            | Machine::StreamCopy => Err(not_composed()),
         }
     }
 }

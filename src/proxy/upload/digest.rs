@@ -59,7 +59,7 @@ impl Digesting {
         }
     }
 
-    /// Hands a batch on that is full, once the one before it is done.
+    /// Hands a batch on that is full, once the one before it is done. May be cancelled.
     pub(super) async fn advance(&mut self) -> Result<()> {
         match &mut self.beside {
             Some(beside) if beside.batch_bytes >= BATCH_BYTES => beside.start().await,
@@ -106,11 +106,17 @@ impl Beside {
         Ok(())
     }
 
+    /// May be cancelled: what runs stays known until it is done.
     async fn join(&mut self) -> Result<Md5> {
+        if let State::Running(task) = &mut self.state {
+            let joined = task.await;
+            self.state = joined.map_or(State::Lost, State::Here);
+        }
         match std::mem::replace(&mut self.state, State::Lost) {
             State::Here(md5) => Ok(md5),
-            State::Running(task) => task.await.map_err(Error::internal),
-            State::Lost => Err(Error::internal("the hash of an upload was lost")),
+            State::Running(_) | State::Lost => {
+                Err(Error::internal("the hash of an upload was lost"))
+            }
         }
     }
 }
