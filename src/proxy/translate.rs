@@ -5,6 +5,7 @@
 //! resource's credential, uploads verified on their way and compared with what the store says that it has, objects
 //! handed on as they come. What takes a machine of several requests is refused before the first of them.
 
+mod buckets;
 mod compose;
 mod lane;
 mod upload;
@@ -32,6 +33,7 @@ use crate::storage::s3::canonical;
 use crate::storage::s3::error::Failure;
 use crate::storage::s3::route;
 use crate::storage::token::Tokens;
+pub use buckets::list_buckets;
 use lane::{Lane, Told};
 use upload::Upload;
 

@@ -44,6 +44,10 @@ impl Tokens<'_> {
             if let Start::Page(token) = &mut list.start {
                 *token = self.open_one(Purpose::Page, &list.prefix, token)?;
             }
+        } else if let Operation::ListBuckets(list) = op {
+            if let Some(page) = &mut list.page {
+                *page = self.open_one(Purpose::Page, &list.prefix, page)?;
+            }
         } else if let Operation::ListUploads(ListUploads {
             after: Some((key, Some(id))),
             ..
@@ -64,6 +68,10 @@ impl Tokens<'_> {
         mut entropy: impl FnMut() -> Result<[u8; NONCE_BYTES]>,
     ) -> Result<()> {
         if let (Reply::Objects(page), Operation::ListObjects(list)) = (&mut *reply, op) {
+            if let Some(next) = &mut page.next {
+                *next = self.seal_one(Purpose::Page, &list.prefix, next, entropy()?)?;
+            }
+        } else if let (Reply::Buckets(page), Operation::ListBuckets(list)) = (&mut *reply, op) {
             if let Some(next) = &mut page.next {
                 *next = self.seal_one(Purpose::Page, &list.prefix, next, entropy()?)?;
             }

@@ -20,6 +20,7 @@ pub const STORAGE_CLASS: &str = "x-goog-storage-class";
 pub const COPY_SOURCE: &str = "x-goog-copy-source";
 pub const COPY_SOURCE_GENERATION: &str = "x-goog-copy-source-generation";
 pub const COPY_SOURCE_IF_GENERATION_MATCH: &str = "x-goog-copy-source-if-generation-match";
+pub const PROJECT: &str = "x-goog-project-id";
 pub const METADATA_DIRECTIVE: &str = "x-goog-metadata-directive";
 /// Makes listings of versions speak of version ids and markers as S3 does.
 pub const INTEROP_LISTING: &str = "x-goog-interop-list-objects-format";

@@ -24,6 +24,8 @@ use crate::storage::reply::{BucketInfo, Copied, ObjectPage, Reply, Stored};
 pub(super) use unconfigured::is_unconfigured;
 
 const XML: &str = "application/xml";
+/// S3's own first region stands for places that S3 has no name for.
+pub(super) const REGION: &str = "us-east-1";
 
 /// A request, with what its answer has to name.
 #[derive(Clone, Copy, Debug)]
@@ -204,9 +206,8 @@ fn bucket(asked: &Asked<'_>, found: &BucketInfo) -> Message {
     Message::new(StatusCode::OK).with_text(HeaderName::from_static("x-amz-bucket-region"), region)
 }
 
-/// S3's own first region stands for places that S3 has no name for.
 fn region(found: &BucketInfo) -> &str {
-    found.location.as_deref().unwrap_or("us-east-1")
+    found.location.as_deref().unwrap_or(REGION)
 }
 
 fn stored(asked: &Asked<'_>, stored: &Stored) -> Result<Message> {

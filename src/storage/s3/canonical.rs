@@ -308,8 +308,10 @@ fn create_bucket(op: &WholeOp, given: &mut Given<'_>) -> Result<Operation> {
         return Err(not_implemented());
     }
     let location = super::buckets::wanted_location(document(op, given)?)?;
+    // What a client of S3 calls its first region is where we say that all buckets of other clouds are.
+    let elsewhere = !location.is_empty() && location != super::answer::REGION;
     Ok(Operation::CreateBucket(CreateBucket {
-        location: (!location.is_empty()).then(|| location.into()),
+        location: elsewhere.then(|| location.into()),
     }))
 }
 

@@ -26,12 +26,14 @@ pub(super) use listing::{LAST_CHARACTER, TOKEN_BREAK, begins_after};
 pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamRequest> {
     let bucket = target.bucket;
     match op {
-        Operation::ListBuckets(_) => Ok(Draft::service(bucket).empty(Method::GET)),
+        Operation::ListBuckets(list) => listing::buckets(list, bucket),
         Operation::HeadBucket => Ok(Draft::bucket(bucket).empty(Method::HEAD)),
         Operation::DeleteBucket => Ok(Draft::bucket(bucket).empty(Method::DELETE)),
         Operation::CreateBucket(create) => {
             let document = create.location.as_deref().map(wire::location);
-            Draft::bucket(bucket).document(Method::PUT, document.unwrap_or_default())
+            let mut draft = Draft::bucket(bucket);
+            listing::push_project(&mut draft, bucket)?;
+            draft.document(Method::PUT, document.unwrap_or_default())
         }
         Operation::ListObjects(list) => listing::objects(list, bucket),
         Operation::GetObject(read) => self::read(read, bucket, Method::GET),
