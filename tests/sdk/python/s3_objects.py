@@ -355,7 +355,7 @@ class Lists(Case):
         place = bed.BED["buckets"]["one"]
         if not place["prefix"]:
             self.skipTest("no prefix in direct mode")
-        bed.store().put_object(Bucket=place["upstream"], Key=outside, Body=b"hidden")
+        bed.put_past("one", outside, b"hidden")
         contents = []
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
             contents += [entry["Key"] for entry in page.get("Contents", [])]
