@@ -19,7 +19,7 @@ use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::Answer;
 use crate::proxy::late::{self, Outcome};
-use crate::proxy::record::Record;
+use crate::proxy::record::{Exchanges, Record};
 use crate::proxy::{relay, storage};
 use crate::storage as model;
 use crate::storage::codec::Target;
@@ -165,7 +165,7 @@ impl Run<'_> {
     async fn translate(
         &self,
         mut client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
@@ -192,7 +192,7 @@ impl Run<'_> {
     async fn probe(
         &self,
         mut client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         probe: Probe,
         mut upload: Option<&mut Upload>,

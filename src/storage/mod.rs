@@ -37,6 +37,7 @@ pub mod azure;
 mod canonical;
 pub mod capability;
 pub mod codec;
+pub mod compose;
 pub mod condition;
 pub mod gcs;
 pub mod head;

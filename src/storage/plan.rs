@@ -70,10 +70,8 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
             check_version(&delete.object, can)?;
             plan_conditions(&delete.conditions, can.delete_if_match)
         }
+        // Each entry is judged for itself, also where a version of its name cannot be.
         Operation::DeleteObjects(delete) => {
-            for entry in &delete.entries {
-                check_version(&entry.object, can)?;
-            }
             let conditional = delete.entries.iter().any(|entry| !entry.conditions.is_empty());
             Ok(if conditional || can.delete_batch_max < 2 {
                 Plan::Compose(Machine::DeleteEach)

@@ -1,34 +1,43 @@
 //! What takes several requests at the store: one function for each machine of the plan.
 
+mod delete;
+
 use super::Run;
 use super::lane::Told;
 use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::proxy::client::Client;
 use crate::proxy::record::Record;
-use crate::storage::op::Operation;
+use crate::storage::op::{DeleteObjects, Operation};
 use crate::storage::plan::Machine;
 
 impl Run<'_> {
     /// Runs a machine. Its parts say for themselves what they undo when they fail.
     pub(super) async fn compose(
         &self,
-        _client: Option<&mut Client>,
-        _record: &mut Record,
-        _op: &Operation,
+        client: Option<&mut Client>,
+        record: &mut Record,
+        op: &Operation,
         machine: Machine,
         _upload: Option<&mut Upload>,
     ) -> Result<Told> {
         match machine {
-            Machine::DeleteEmptyBucket
-            | Machine::DeleteEach
-            | Machine::DeleteBatches
-            | Machine::StreamCopy
+            Machine::DeleteEach => self.delete_each(client, record, batch(op)?).await,
+            Machine::DeleteBatches => self.delete_batches(client, record, batch(op)?).await,
+            Machine::DeleteEmptyBucket => self.delete_empty_bucket(client, record).await,
+            Machine::StreamCopy
             | Machine::SplitPut
             | Machine::SplitCopy
             | Machine::BridgeUpload
             | Machine::SynthesizeUploads => Err(not_composed()),
         }
+    }
+}
+
+fn batch(op: &Operation) -> Result<&DeleteObjects> {
+    match op {
+        Operation::DeleteObjects(batch) => Ok(batch),
+        _ => Err(Error::internal("a machine for another operation")),
     }
 }
 

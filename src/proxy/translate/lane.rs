@@ -16,7 +16,7 @@ use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{self, Answer, Body, Failed, Outgoing};
 use crate::proxy::head::RequestHead;
 use crate::proxy::late;
-use crate::proxy::record::Record;
+use crate::proxy::record::Exchanges;
 use crate::proxy::upload::Sender;
 use crate::proxy::{clock, head, ids, relay};
 use crate::storage as model;
@@ -61,7 +61,7 @@ impl Lane<'_> {
     pub(super) async fn exchange(
         &self,
         client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
@@ -77,7 +77,7 @@ impl Lane<'_> {
         &self,
         target: &Target<'_>,
         mut client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         mut upload: Option<&mut Upload>,
     ) -> Result<Told> {
@@ -149,7 +149,7 @@ impl Lane<'_> {
     async fn send(
         &self,
         client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         request: &UpstreamRequest,
         upload: Option<&mut Upload>,
