@@ -35,10 +35,10 @@ impl Run<'_> {
 }
 
 fn batch(op: &Operation) -> Result<&DeleteObjects> {
-    match op {
-        Operation::DeleteObjects(batch) => Ok(batch),
-        _ => Err(Error::internal("a machine for another operation")),
-    }
+    let Operation::DeleteObjects(batch) = op else {
+        return Err(Error::internal("a machine for another operation"));
+    };
+    Ok(batch)
 }
 
 fn not_composed() -> Error {

@@ -10,7 +10,7 @@
 //! An object that is stored between the look and the deletion is lost; the service has no condition that would tell.
 
 use crate::error::{Error, Kind, Result};
-use crate::storage::op::{DeleteObject, DeleteObjects, ListObjects, Operation};
+use crate::storage::op::{DeleteObject, DeleteObjects, ListObjects};
 use crate::storage::reply::{Deleted, DeletedEntry, ObjectPage, Reply};
 
 /// Single deletions of one batch that run at once. Stops one request from taking all connections to a store.
@@ -32,12 +32,10 @@ pub fn outcome(entry: &DeleteObject, told: Result<Reply>) -> Result<DeletedEntry
 }
 
 /// A batch delete as several, of at most `max` entries each.
-pub fn batches(delete: &DeleteObjects, max: usize) -> impl Iterator<Item = Operation> {
+pub fn batches(delete: &DeleteObjects, max: usize) -> impl Iterator<Item = DeleteObjects> {
     let chunks = delete.entries.chunks(max.max(1));
-    chunks.map(|entries| {
-        Operation::DeleteObjects(DeleteObjects {
-            entries: entries.to_vec(),
-        })
+    chunks.map(|entries| DeleteObjects {
+        entries: entries.to_vec(),
     })
 }
 
@@ -171,10 +169,7 @@ mod tests {
             (5, vec![5]),
             (9, vec![5]),
         ] {
-            let batches = batches(&delete, max).map(|batch| match batch {
-                Operation::DeleteObjects(batch) => batch.entries,
-                other => panic!("{}", other.name()),
-            });
+            let batches = batches(&delete, max).map(|batch| batch.entries);
             let batches: Vec<_> = batches.collect();
             let counts: Vec<_> = batches.iter().map(Vec::len).collect();
             assert_eq!(counts, sizes, "{max}");

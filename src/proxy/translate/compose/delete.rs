@@ -85,16 +85,14 @@ impl Run<'_> {
     ) -> Result<Told> {
         let can = self.lane.codec.capability(&self.hop.bucket);
         let mut told = Vec::with_capacity(batch.entries.len());
-        for op in delete::batches(batch, can.delete_batch_max) {
-            let Operation::DeleteObjects(one) = &op else {
-                return Err(Error::internal("not a batch"));
-            };
+        for one in delete::batches(batch, can.delete_batch_max) {
+            let op = Operation::DeleteObjects(one.clone());
             let client = client.as_deref_mut();
             let answer = match self.lane.exchange(client, record, &op, None).await {
                 Err(error) if error.kind() == Kind::ClientGone => return Err(error),
                 answer => answer.map(|told| told.reply),
             };
-            told.extend(delete::batch_outcome(one, answer)?);
+            told.extend(delete::batch_outcome(&one, answer)?);
         }
         Ok(Told::from(Reply::DeletedMany(told)))
     }
