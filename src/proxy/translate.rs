@@ -13,6 +13,9 @@ mod upload;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Hop;
 use crate::proxy::client::Client;
@@ -30,6 +33,7 @@ use crate::storage::s3::answer::{self, AnswerBody, Asked};
 use crate::storage::s3::auth::Payload;
 use crate::storage::s3::canonical;
 use crate::storage::s3::error::Failure;
+use crate::storage::s3::form::{self, Fields, FileUpload, Form};
 use crate::storage::s3::route;
 use crate::storage::token::Tokens;
 pub use buckets::list_buckets;
@@ -50,12 +54,73 @@ pub async fn run(
     hop: &Hop,
     payload: Option<Payload>,
 ) -> Result<()> {
+    let sent = Sent {
+        headers: client.head().headers.clone(),
+        upload: upload::upload(engine, client, arrived, record, hop, payload)?,
+        form: None,
+    };
+    boxed(engine, client, arrived, record, hop, sent).await
+}
+
+/// Stores the file of a form, and answers as its sender wants. `headers` are those of the upload that it stands for.
+pub async fn run_form(
+    engine: &Engine,
+    client: &mut Client,
+    arrived: &Arrived,
+    record: &mut Record,
+    hop: &Hop,
+    form: Form,
+    (payload, headers): (Payload, HeaderMap),
+) -> Result<()> {
+    let Form { fields, file } = form;
+    let most = hop.object_bytes_max;
+    let (plan, pipe) = upload::plan(hop.op.request(), payload, &headers, most)?;
+    let step = Box::new(FileUpload { file, pipe });
+    let sent = Sent {
+        headers,
+        upload: Some(upload::of_form(engine, arrived, record, &plan, step)),
+        form: Some(fields),
+    };
+    boxed(engine, client, arrived, record, hop, sent).await
+}
+
+/// What a client sent.
+struct Sent {
+    headers: HeaderMap,
+    upload: Option<Upload>,
+    /// The fields of a form.
+    form: Option<Fields>,
+}
+
+/// Boxed by name: the compiler gives up on whether so deep a future may change threads.
+fn boxed<'a>(
+    engine: &'a Engine,
+    client: &'a mut Client,
+    arrived: &'a Arrived,
+    record: &'a mut Record,
+    hop: &'a Hop,
+    sent: Sent,
+) -> BoxFuture<'a, Result<()>> {
+    Box::pin(serve(engine, client, arrived, record, hop, sent))
+}
+
+async fn serve(
+    engine: &Engine,
+    client: &mut Client,
+    arrived: &Arrived,
+    record: &mut Record,
+    hop: &Hop,
+    sent: Sent,
+) -> Result<()> {
+    let Sent {
+        headers,
+        mut upload,
+        form,
+    } = sent;
     let resource = &hop.bucket.resource;
     record.bucket = Some(Arc::clone(&hop.bucket));
     record.sending(resource);
     let codec = model::upstream(resource)?;
-    let headers = client.head().headers.clone();
-    let mut upload = upload::upload(engine, client, arrived, record, hop, payload)?;
     let length = upload.as_ref().map(|upload| upload.length);
     let masters = engine.live.masters();
     let tokens = Tokens {
@@ -86,9 +151,15 @@ pub async fn run(
         bucket: &hop.bucket,
         source: hop.source.as_ref(),
         codec,
-        may_repeat: storage::may_repeat(hop.op.request(), &headers),
+        // A browser does not know what became of a form, and repeats it by itself.
+        may_repeat: form.is_none() && storage::may_repeat(hop.op.request(), &headers),
     };
-    let run = Run { lane, hop, tokens };
+    let run = Run {
+        lane,
+        hop,
+        tokens,
+        form: form.as_ref(),
+    };
     if hop.op.request().row().reply == route::Reply::Late {
         return run.late(client, record, &asked, planned).await;
     }
@@ -96,7 +167,7 @@ pub async fn run(
         .perform(Some(client), record, &op, planned, upload.as_mut())
         .await;
     if let Some(upload) = &upload {
-        record.bytes_in = upload.body.bytes_in;
+        record.bytes_in += upload.body.bytes_in;
     }
     let (reply, object) = match outcome {
         Ok(told) => (Ok(told.reply), told.object),
@@ -112,6 +183,8 @@ struct Run<'a> {
     lane: Lane<'a>,
     hop: &'a Hop,
     tokens: Tokens<'a>,
+    /// What a form says of the answer to it.
+    form: Option<&'a Fields>,
 }
 
 impl Run<'_> {
@@ -268,7 +341,14 @@ impl Run<'_> {
             Err(failure) => return self.fail(client, record, &failure).await,
         };
         if answer.body == AnswerBody::Own {
-            return storage::send(client, self.lane.arrived, record, answer.message).await;
+            let arrived = self.lane.arrived;
+            let mut message = answer.message;
+            if let Some(fields) = self.form {
+                let host = client.head().host().unwrap_or_default();
+                let request = self.hop.op.request();
+                message = form::reply(fields, request, message.headers, host, arrived.secure);
+            }
+            return storage::send(client, arrived, record, message).await;
         }
         let (status, headers) = (answer.message.status, answer.message.headers);
         match (answer.body, object) {

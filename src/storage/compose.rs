@@ -5,3 +5,4 @@
 //! `proxy::translate::compose`.
 
 pub mod delete;
+pub mod notes;

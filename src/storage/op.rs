@@ -12,7 +12,8 @@ mod upload;
 
 pub use upload::{
     BlockId, BlockState, ChecksumOver, CompleteUpload, CompletedPart, CopyPiece, CreateUpload,
-    Family, ListPieces, ListUploads, Piece, Pieces, UploadChecksum, UploadPiece, UploadRef,
+    Family, ListPieces, ListUploads, NoteUpload, Piece, Pieces, UploadChecksum, UploadPiece,
+    UploadRef,
 };
 
 use super::condition::{ByteRange, Preconditions};
@@ -50,6 +51,8 @@ pub enum Operation {
     ListUploads(ListUploads),
     CompleteUpload(Box<CompleteUpload>),
     AbortUpload(UploadRef),
+    /// Never a client's.
+    NoteUpload(Box<NoteUpload>),
 }
 
 /// The buckets that clients created at one resource.
@@ -270,6 +273,7 @@ impl Operation {
             Self::ListUploads(_) => "ListUploads",
             Self::CompleteUpload(_) => "CompleteUpload",
             Self::AbortUpload(_) => "AbortUpload",
+            Self::NoteUpload(_) => "NoteUpload",
         }
     }
 
@@ -296,6 +300,7 @@ impl Operation {
             Self::ListPieces(list) => Some(&list.upload.key),
             Self::CompleteUpload(complete) => Some(&complete.upload.key),
             Self::AbortUpload(upload) => Some(&upload.key),
+            Self::NoteUpload(note) => Some(&note.key),
         }
     }
 
@@ -322,7 +327,8 @@ impl Operation {
             | Self::ListPieces(_)
             | Self::ListUploads(_)
             | Self::CompleteUpload(_)
-            | Self::AbortUpload(_) => None,
+            | Self::AbortUpload(_)
+            | Self::NoteUpload(_) => None,
         }
     }
 
@@ -353,7 +359,8 @@ impl Operation {
             | Self::UploadPiece(_)
             | Self::CopyPiece(_)
             | Self::CompleteUpload(_)
-            | Self::AbortUpload(_) => false,
+            | Self::AbortUpload(_)
+            | Self::NoteUpload(_) => false,
         }
     }
 }

@@ -68,7 +68,7 @@ impl Tokens<'_> {
             }
         } else if let (Reply::Buckets(page), Operation::ListBuckets(list)) = (&mut *reply, op) {
             if let Some(next) = &mut page.next {
-                *next = self.seal_one(Purpose::Page, &list.prefix, next, entropy()?)?;
+                *next = self.seal_one(Purpose::Page, &list.prefix, next)?;
             }
         } else if let (Reply::Upload(id), Some(key)) = (&mut *reply, op.key()) {
             *id = self.seal_one(Purpose::Upload, key, id)?;
@@ -151,7 +151,8 @@ fn upload_of(op: &mut Operation) -> Option<&mut UploadRef> {
         | Operation::GetTags(_)
         | Operation::PutTags(_)
         | Operation::CreateUpload(_)
-        | Operation::ListUploads(_) => None,
+        | Operation::ListUploads(_)
+        | Operation::NoteUpload(_) => None,
     }
 }
 

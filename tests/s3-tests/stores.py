@@ -109,6 +109,9 @@ class SeaweedFs(OfTestbed):
     def keys(self):
         return {name: (key, secret) for name, _, _, _, key, secret in USERS}
 
+    def owner(self):
+        return None
+
     def version(self):
         return sh(BED / "py/seaweedfs/bin/weed", "version").split()[2]
 

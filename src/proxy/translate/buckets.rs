@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::is_answer;
 use super::lane::Lane;
-use super::{is_answer, nonce};
 use crate::error::{Error, Result};
 use crate::pipeline::Listing;
 use crate::proxy::client::Client;
@@ -83,7 +83,7 @@ async fn pages(
         });
     }
     let mut reply = Reply::Buckets(all);
-    tokens.seal(&op, &mut reply, nonce)?;
+    tokens.seal(&op, &mut reply)?;
     let Reply::Buckets(all) = reply else {
         return Err(Error::internal("a sealed listing of another kind"));
     };

@@ -1,6 +1,7 @@
 //! What takes several requests at the store: one function for each machine of the plan.
 
 mod delete;
+mod notes;
 
 use super::Run;
 use super::lane::Told;
@@ -8,7 +9,7 @@ use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::proxy::client::Client;
 use crate::proxy::record::Record;
-use crate::storage::op::{DeleteObjects, Operation};
+use crate::storage::op::{CompleteUpload, DeleteObjects, Operation};
 use crate::storage::plan::Machine;
 
 impl Run<'_> {
@@ -25,6 +26,7 @@ impl Run<'_> {
             Machine::DeleteEach => self.delete_each(client, record, batch(op)?).await,
             Machine::DeleteBatches => self.delete_batches(client, record, batch(op)?).await,
             Machine::DeleteEmptyBucket => self.delete_empty_bucket(client, record).await,
+            Machine::NoteParts => self.note_parts(record, completion(op)?).await,
             Machine::StreamCopy
             | Machine::SplitPut
             | Machine::SplitCopy
@@ -39,6 +41,13 @@ fn batch(op: &Operation) -> Result<&DeleteObjects> {
         return Err(Error::internal("a machine for another operation"));
     };
     Ok(batch)
+}
+
+fn completion(op: &Operation) -> Result<&CompleteUpload> {
+    let Operation::CompleteUpload(complete) = op else {
+        return Err(Error::internal("a machine for another operation"));
+    };
+    Ok(complete)
 }
 
 fn not_composed() -> Error {

@@ -47,6 +47,7 @@ pub const CAPABILITY: Capability = Capability {
     lists_uploads: Native::Composed,
     keeps_full_buckets: Native::Composed,
     uploads: Family::Blocks,
+    keeps_parts: Native::Yes,
     // Each part of a batch would have to be signed for itself.
     delete_batch_max: 1,
     put_bytes_max: names::PUT_BYTES_MAX,
@@ -109,7 +110,8 @@ impl Upstream for Azure {
             | Operation::CopyPiece(_)
             | Operation::ListUploads(_)
             | Operation::CompleteUpload(_)
-            | Operation::AbortUpload(_) => ReplyBody::None,
+            | Operation::AbortUpload(_)
+            | Operation::NoteUpload(_) => ReplyBody::None,
         }
     }
 

@@ -40,6 +40,7 @@ pub const CAPABILITY: Capability = Capability {
     keeps_full_buckets: Native::Yes,
     lists_uploads: Native::Yes,
     uploads: Family::Parts,
+    keeps_parts: Native::Composed,
     delete_batch_max: names::PAGE_MAX as usize,
     put_bytes_max: names::OBJECT_BYTES_MAX,
     copy_bytes_max: names::OBJECT_BYTES_MAX,
@@ -56,6 +57,10 @@ impl Upstream for Gcs {
             sets_tags: match api(bucket) {
                 Api::Xml => Native::No,
                 Api::Json => CAPABILITY.sets_tags,
+            },
+            keeps_parts: match api(bucket) {
+                Api::Xml => Native::No,
+                Api::Json => CAPABILITY.keeps_parts,
             },
             ..CAPABILITY
         }
@@ -103,7 +108,8 @@ impl Upstream for Gcs {
             | Operation::ListPieces(_)
             | Operation::ListUploads(_)
             | Operation::CompleteUpload(_)
-            | Operation::AbortUpload(_) => ReplyBody::Document {
+            | Operation::AbortUpload(_)
+            | Operation::NoteUpload(_) => ReplyBody::Document {
                 bytes_max: DOCUMENT_BYTES_MAX,
             },
         }

@@ -79,6 +79,11 @@ pub fn answer(asked: &Asked<'_>, outcome: Result<Reply>) -> Result<Answer, Failu
         Err(error) if asked.op.op() == Op::DeleteObject && error.kind() == Kind::ObjectNotFound => {
             Ok(own(Message::new(StatusCode::NO_CONTENT)))
         }
+        // S3's first region, where we say that these buckets are, makes a bucket of one's own again.
+        Err(error) if asked.op.op() == Op::CreateBucket && error.kind() == Kind::BucketExists => {
+            let made = done(asked).map_err(|error| Failure::from(&error))?;
+            Ok(own(made))
+        }
         Err(error) => Err(failure(asked, &error)),
     }
 }
@@ -237,18 +242,25 @@ fn encryption(message: Message, operation: &Operation) -> Message {
     } else if let Operation::CopyPiece(piece) = operation {
         (None, piece.customer_key.as_ref())
     } else {
-        (None, None)
+        // A completion does not say what was said when the upload began.
+        return message;
     };
     match (stored, customer) {
         (Some(Encryption::Customer(key)), _) | (None, Some(key)) => {
             object::with_customer_key(message, key)
         }
-        (Some(Encryption::Provider), _) => message.with(
-            HeaderName::from_static(names::ENCRYPTION),
-            HeaderValue::from_static("AES256"),
-        ),
-        (None, None) => message,
+        (Some(Encryption::Provider) | None, None) | (Some(Encryption::Provider), Some(_)) => {
+            by_provider(message)
+        }
     }
+}
+
+/// All that is not encrypted with a key of the client's is with the provider's, and S3 says so of every object.
+fn by_provider(message: Message) -> Message {
+    message.with(
+        HeaderName::from_static(names::ENCRYPTION),
+        HeaderValue::from_static("AES256"),
+    )
 }
 
 fn copied(asked: &Asked<'_>, copied: &Copied) -> Result<Message> {

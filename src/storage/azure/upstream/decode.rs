@@ -69,7 +69,8 @@ pub(super) fn reply(
         | Operation::DeleteObjects(_)
         | Operation::CreateUpload(_)
         | Operation::ListUploads(_)
-        | Operation::AbortUpload(_) => {
+        | Operation::AbortUpload(_)
+        | Operation::NoteUpload(_) => {
             return Err(Error::internal("an answer to what is never asked"));
         }
     })

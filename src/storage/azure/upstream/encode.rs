@@ -43,6 +43,7 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         Operation::CreateUpload(_) | Operation::AbortUpload(_) | Operation::ListUploads(_) => {
             Err(Error::internal("there are no uploads here but blocks"))
         }
+        Operation::NoteUpload(_) => Err(Error::internal("an upload's end says it all here")),
         Operation::DeleteObjects(_) => Err(Error::internal("there are no batches here")),
         Operation::SetAttributes(_) => Err(Error::unsupported(
             "The store of this bucket changes no metadata without the object.",

@@ -67,7 +67,8 @@ pub(super) fn reply(
         | Operation::DeleteBucket
         | Operation::SetAttributes(_)
         | Operation::PutTags(_)
-        | Operation::AbortUpload(_) => Reply::Done,
+        | Operation::AbortUpload(_)
+        | Operation::NoteUpload(_) => Reply::Done,
         Operation::CopyPiece(_) => return Err(Error::internal("a copy to a part")),
     })
 }
