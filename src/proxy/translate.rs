@@ -27,7 +27,7 @@ use crate::proxy::{relay, storage};
 use crate::storage as model;
 use crate::storage::codec::Target;
 use crate::storage::op::Operation;
-use crate::storage::plan::{self, Plan, Probe, Settled};
+use crate::storage::plan::{self, Machine, Plan, Probe, Settled};
 use crate::storage::reply::Reply;
 use crate::storage::s3::answer::{self, AnswerBody, Asked};
 use crate::storage::s3::auth::Payload;
@@ -178,6 +178,13 @@ async fn serve(
     run.answer(client, record, &asked, reply, object).await
 }
 
+/// What came of a look and of what it made of an operation.
+enum Seen {
+    Told(Told),
+    /// It takes several requests, now that the object is known.
+    Machine(Box<Operation>, Machine),
+}
+
 /// One request of a client's.
 struct Run<'a> {
     lane: Lane<'a>,
@@ -219,15 +226,23 @@ impl Run<'_> {
     /// Does what was planned.
     async fn perform(
         &self,
-        client: Option<&mut Client>,
+        mut client: Option<&mut Client>,
         record: &mut Record,
         op: &Operation,
         planned: Plan,
-        upload: Option<&mut Upload>,
+        mut upload: Option<&mut Upload>,
     ) -> Result<Told> {
         let mut told = match planned {
             Plan::Translate => self.translate(client, record, op, upload).await?,
-            Plan::Probe(probe) => self.probe(client, record, op, probe, upload).await?,
+            Plan::Probe(probe) => {
+                let (heard, body) = (client.as_deref_mut(), upload.as_deref_mut());
+                match self.probe(heard, record, op, probe, body).await? {
+                    Seen::Told(told) => told,
+                    Seen::Machine(op, machine) => {
+                        self.compose(client, record, &op, machine, upload).await?
+                    }
+                }
+            }
             Plan::Compose(machine) => self.compose(client, record, op, machine, upload).await?,
         };
         self.tokens.seal(op, &mut told.reply)?;
@@ -269,7 +284,7 @@ impl Run<'_> {
         op: &Operation,
         probe: Probe,
         mut upload: Option<&mut Upload>,
-    ) -> Result<Told> {
+    ) -> Result<Seen> {
         let mut looks = 0;
         loop {
             looks += 1;
@@ -304,9 +319,13 @@ impl Run<'_> {
             let settled = match probe.settle(op, found.as_ref())? {
                 Settled::Send(op) => op,
                 Settled::NotModified(same) => {
-                    return Ok(Told::from(Reply::NotModified(same)));
+                    return Ok(Seen::Told(Told::from(Reply::NotModified(same))));
                 }
             };
+            let can = self.lane.codec.capability(self.lane.bucket);
+            if let Some(machine) = plan::plan_seen(&settled, &can) {
+                return Ok(Seen::Machine(settled, machine));
+            }
             let told = self
                 .lane
                 .exchange(
@@ -322,7 +341,7 @@ impl Run<'_> {
                     if error.kind() == Kind::PreconditionFailed
                         && op.only_reads()
                         && looks < LOOKS_MAX => {}
-                told => return told,
+                told => return told.map(Seen::Told),
             }
         }
     }

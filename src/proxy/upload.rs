@@ -98,6 +98,14 @@ impl Read {
 }
 
 impl Sender<'_> {
+    /// The same, lent for a shorter time.
+    pub fn by_ref(&mut self) -> Sender<'_> {
+        match self {
+            Self::Client(client) => Sender::Client(client),
+            Self::Upstream(source) => Sender::Upstream(&mut **source),
+        }
+    }
+
     async fn read(&mut self) -> Result<Read> {
         let asked = Instant::now();
         let chunk = match self {
@@ -201,6 +209,29 @@ impl ClientBody {
         }
         self.primed = out;
         Ok(())
+    }
+
+    /// The next bytes that may leave, for whoever sends them in requests of its own; `None`: all have, and all was
+    /// verified. May be cancelled.
+    pub async fn next_released(&mut self, sender: &mut Sender<'_>) -> Result<Option<Bytes>> {
+        self.say_continue(sender).await?;
+        loop {
+            while !self.primed.is_empty() {
+                let chunk = self.primed.remove(0);
+                if !chunk.is_empty() {
+                    self.observer.update(&chunk);
+                    return Ok(Some(chunk));
+                }
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let read = sender.read().await?;
+            let mut out = Chunks::new();
+            // A failed check drops what it handed on.
+            self.take(read, sender, &mut out)?;
+            self.primed = out;
+        }
     }
 
     async fn say_continue(&mut self, sender: &mut Sender<'_>) -> Result<()> {

@@ -4,5 +4,9 @@
 //! waits, and nothing runs at once; the requests are sent, in their order and as many at a time as is said here, by
 //! `proxy::translate::compose`.
 
+pub mod blocks;
 pub mod delete;
+pub mod journal;
 pub mod notes;
+pub mod parts;
+pub mod uploads;

@@ -8,11 +8,13 @@
 //!
 //! Plain page tokens and upload ids: sealing them is done at the pipeline's edge.
 
+mod journal;
 mod upload;
 
+pub use journal::{CreateJournal, Journal};
 pub use upload::{
     BlockId, BlockState, ChecksumOver, CompleteUpload, CompletedPart, CopyPiece, CreateUpload,
-    Family, ListPieces, ListUploads, NoteUpload, Piece, Pieces, UploadChecksum, UploadPiece,
+    Family, ListPieces, ListUploads, Made, NoteUpload, Piece, Pieces, UploadChecksum, UploadPiece,
     UploadRef,
 };
 
@@ -51,6 +53,8 @@ pub enum Operation {
     ListUploads(ListUploads),
     CompleteUpload(Box<CompleteUpload>),
     AbortUpload(UploadRef),
+    /// Never a client's.
+    Journal(Journal),
     /// Never a client's.
     NoteUpload(Box<NoteUpload>),
 }
@@ -274,6 +278,7 @@ impl Operation {
             Self::CompleteUpload(_) => "CompleteUpload",
             Self::AbortUpload(_) => "AbortUpload",
             Self::NoteUpload(_) => "NoteUpload",
+            Self::Journal(_) => "Journal",
         }
     }
 
@@ -301,6 +306,7 @@ impl Operation {
             Self::CompleteUpload(complete) => Some(&complete.upload.key),
             Self::AbortUpload(upload) => Some(&upload.key),
             Self::NoteUpload(note) => Some(&note.key),
+            Self::Journal(journal) => Some(&journal.upload()?.key),
         }
     }
 
@@ -328,7 +334,8 @@ impl Operation {
             | Self::ListUploads(_)
             | Self::CompleteUpload(_)
             | Self::AbortUpload(_)
-            | Self::NoteUpload(_) => None,
+            | Self::NoteUpload(_)
+            | Self::Journal(_) => None,
         }
     }
 
@@ -361,6 +368,7 @@ impl Operation {
             | Self::CompleteUpload(_)
             | Self::AbortUpload(_)
             | Self::NoteUpload(_) => false,
+            Self::Journal(journal) => journal.only_reads(),
         }
     }
 }

@@ -152,7 +152,8 @@ fn upload_of(op: &mut Operation) -> Option<&mut UploadRef> {
         | Operation::PutTags(_)
         | Operation::CreateUpload(_)
         | Operation::ListUploads(_)
-        | Operation::NoteUpload(_) => None,
+        | Operation::NoteUpload(_)
+        | Operation::Journal(_) => None,
     }
 }
 

@@ -178,7 +178,7 @@ mod tests {
             size,
             checksum: whole.map(|whole| (of, crc(whole))),
             attributes: None,
-            part_sizes: Vec::new(),
+            made: None,
         }
     }
 

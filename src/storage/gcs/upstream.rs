@@ -109,6 +109,7 @@ impl Upstream for Gcs {
             | Operation::ListUploads(_)
             | Operation::CompleteUpload(_)
             | Operation::AbortUpload(_)
+            | Operation::Journal(_)
             | Operation::NoteUpload(_) => ReplyBody::Document {
                 bytes_max: DOCUMENT_BYTES_MAX,
             },

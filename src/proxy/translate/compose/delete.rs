@@ -11,7 +11,7 @@ use crate::proxy::client::Client;
 use crate::proxy::exchange::watch;
 use crate::proxy::record::{Beside, Record};
 use crate::proxy::translate::lane::{Lane, Told};
-use crate::proxy::translate::{EMPTY_PAGES_MAX, Run};
+use crate::proxy::translate::{EMPTY_PAGES_MAX, Run, Seen};
 use crate::storage::capability::Capability;
 use crate::storage::compose::delete::{self, DELETES_AT_ONCE};
 use crate::storage::op::{DeleteObject, DeleteObjects, Operation};
@@ -69,7 +69,11 @@ impl Run<'_> {
                 };
                 lane.exchange(None, &mut record, &op, None).await
             }
-            Ok(Plan::Probe(probe)) => self.probe(None, &mut record, &op, probe, None).await,
+            Ok(Plan::Probe(probe)) => match self.probe(None, &mut record, &op, probe, None).await {
+                Ok(Seen::Told(told)) => Ok(told),
+                Ok(Seen::Machine(..)) => Err(Error::internal("a deletion of several requests")),
+                Err(error) => Err(error),
+            },
             Ok(Plan::Compose(_)) => Err(Error::internal("a deletion of several requests")),
             Err(error) => Err(error),
         };

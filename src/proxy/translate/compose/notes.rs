@@ -23,7 +23,7 @@ impl Run<'_> {
     ) -> Result<Told> {
         match self.complete_and_note(record, asked).await {
             Err(error) if error.kind() == Kind::UploadNotFound => {
-                let found = self.look(record, &asked.upload.key).await;
+                let found = self.look_at_made(record, &asked.upload.key).await;
                 let before = found
                     .ok()
                     .and_then(|found| notes::completed_before(asked, &found));
@@ -42,7 +42,7 @@ impl Run<'_> {
         let Reply::Stored(mut stored) = told.reply else {
             return Err(Error::internal("no answer to a completion"));
         };
-        if let Err(error) = self.note(record, &judged, &stored.etag).await {
+        if let Err(error) = self.note_made(record, &judged, &stored.etag).await {
             tracing::warn!(%error, "what an object was made of was not noted");
         }
         judged.told(&mut stored);
@@ -78,8 +78,10 @@ impl Run<'_> {
         ))
     }
 
-    async fn note(&self, record: &mut Record, judged: &Judged, etag: &ETag) -> Result<()> {
-        let found = self.look(record, &judged.complete.upload.key).await?;
+    async fn note_made(&self, record: &mut Record, judged: &Judged, etag: &ETag) -> Result<()> {
+        let found = self
+            .look_at_made(record, &judged.complete.upload.key)
+            .await?;
         // Somebody else's by now: nothing of ours belongs beside it.
         let Some(note) = judged.note(etag, &found) else {
             return Ok(());
@@ -88,7 +90,7 @@ impl Run<'_> {
         self.lane.exchange(None, record, &op, None).await.map(drop)
     }
 
-    async fn look(&self, record: &mut Record, key: &str) -> Result<ObjectMeta> {
+    async fn look_at_made(&self, record: &mut Record, key: &str) -> Result<ObjectMeta> {
         let op = Operation::HeadObject(Box::new(ReadObject::new(key)));
         let told = self.lane.exchange(None, record, &op, None).await?;
         let Reply::Object(found) = told.reply else {

@@ -70,6 +70,7 @@ pub(super) fn reply(
         | Operation::AbortUpload(_)
         | Operation::NoteUpload(_) => Reply::Done,
         Operation::CopyPiece(_) => return Err(Error::internal("a copy to a part")),
+        Operation::Journal(_) => return Err(Error::internal("uploads here need no journal")),
     })
 }
 

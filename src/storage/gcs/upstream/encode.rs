@@ -58,6 +58,7 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         Operation::CompleteUpload(complete) => uploads::complete(complete, bucket),
         Operation::AbortUpload(upload) => uploads::abort(upload, bucket),
         Operation::NoteUpload(note) => note_upload(note, bucket),
+        Operation::Journal(_) => Err(Error::internal("uploads here need no journal")),
     }
 }
 

@@ -129,7 +129,7 @@ pub(super) fn complete(op: &WholeOp, given: &mut Given<'_>) -> Result<CompleteUp
         size: size.transpose()?,
         checksum: declared,
         attributes: None,
-        part_sizes: Vec::new(),
+        made: None,
     })
 }
 
