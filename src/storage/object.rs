@@ -4,7 +4,7 @@
 //! those that clients mean (text, bytes, times), never some protocol's way to write them down.
 
 mod checksum;
-
+pub mod parts;
 
 use http::HeaderValue;
 use jiff::Timestamp;
