@@ -1,8 +1,5 @@
 //! Uploads in parts.
 
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
-
 use super::given::Given;
 use super::{attributes, body, conditions, document, invalid, key, part_number, source};
 use crate::error::{Error, Kind, Result};
@@ -117,9 +114,10 @@ pub(super) fn complete(op: &WholeOp, given: &mut Given<'_>) -> Result<CompleteUp
         .text("x-amz-checksum-type")?
         .map(checksum_over)
         .transpose()?;
-    let declared = declared(given, over)?;
     given.customer_key("")?;
-    let parts = parts(document(op, given)?)?;
+    let parts = parts(op.document().map_or(&[][..], |document| document))?;
+    let declared = declared(given, over, &parts)?;
+    document(op, given)?;
     check_composite(declared.as_ref(), &parts)?;
     let name = "x-amz-mp-object-size";
     let size = given.text(name)?;
@@ -131,7 +129,7 @@ pub(super) fn complete(op: &WholeOp, given: &mut Given<'_>) -> Result<CompleteUp
         size: size.transpose()?,
         checksum: declared,
         attributes: None,
-        part_sizes: Vec::new(),
+        made: None,
     })
 }
 
@@ -139,6 +137,7 @@ pub(super) fn complete(op: &WholeOp, given: &mut Given<'_>) -> Result<CompleteUp
 fn declared(
     given: &mut Given<'_>,
     over: Option<ChecksumOver>,
+    parts: &[CompletedPart],
 ) -> Result<Option<(UploadChecksum, Checksum)>> {
     for (name, kind) in [
         ("x-amz-checksum-crc32", ChecksumKind::Crc32),
@@ -155,7 +154,13 @@ fn declared(
             None => (text, None),
         };
         let checksum = Checksum::parse_base64(kind, value).ok_or_else(|| invalid(name))?;
-        return Ok(Some((upload_checksum(kind, over.or(of_parts))?, checksum)));
+        let mut of = upload_checksum(kind, over.or(of_parts))?;
+        // Which of the two it is was told when the upload began, and need not be told again.
+        if over.or(of_parts).is_none() && composite(kind, parts).as_ref() != Some(&checksum) {
+            of.over =
+                upload_checksum(kind, Some(ChecksumOver::Object)).map_or(of.over, |of| of.over);
+        }
+        return Ok(Some((of, checksum)));
     }
     Ok(None)
 }
@@ -184,23 +189,7 @@ fn check_composite(
 
 /// The checksum of the parts' checksums, where each part has one.
 pub fn composite(kind: ChecksumKind, parts: &[CompletedPart]) -> Option<Checksum> {
-    let mut bytes = Vec::with_capacity(parts.len() * kind.length());
-    for part in parts {
-        let checksum = part.checksum.as_ref().filter(|own| own.kind() == kind)?;
-        bytes.extend_from_slice(checksum.value());
-    }
-    let crc = |algorithm, length: usize| {
-        let value = crc_fast::checksum(algorithm, &bytes).to_be_bytes();
-        Checksum::new(kind, value.get(8 - length..)?)
-    };
-    match kind {
-        ChecksumKind::Crc32 => crc(crc_fast::CrcAlgorithm::Crc32IsoHdlc, 4),
-        ChecksumKind::Crc32c => crc(crc_fast::CrcAlgorithm::Crc32Iscsi, 4),
-        ChecksumKind::Crc64Nvme => crc(crc_fast::CrcAlgorithm::Crc64Nvme, 8),
-        ChecksumKind::Sha1 => Checksum::new(kind, &Sha1::digest(&bytes)),
-        ChecksumKind::Sha256 => Checksum::new(kind, &Sha256::digest(&bytes)),
-        ChecksumKind::Md5 => None,
-    }
+    Checksum::of_parts(kind, parts.iter().map(|part| part.checksum.as_ref()))
 }
 
 const PART_CHECKSUMS: &[(&str, ChecksumKind)] = &[
