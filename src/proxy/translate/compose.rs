@@ -2,6 +2,7 @@
 
 mod bridge;
 mod copied;
+mod leftovers;
 mod split;
 mod stage;
 
