@@ -289,7 +289,7 @@ fn no_head(why: &Broken) -> Failure {
 }
 
 /// Ends when the client leaves; what it may still send is read and dropped.
-async fn watch(client: Option<&mut Client>) -> Result<Option<Bytes>> {
+pub(super) async fn watch(client: Option<&mut Client>) -> Result<Option<Bytes>> {
     match client {
         Some(client) => client.hear().await,
         None => std::future::pending().await,

@@ -1,5 +1,7 @@
 //! What is known of a request when it ends: its metrics and its line in the access log.
 
+mod beside;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use crate::telemetry::labels::{AuthFailure, Class, LimitScope, Op, Proto, Upstre
 use crate::telemetry::meters::{RequestSample, UpstreamSample};
 use crate::telemetry::metrics::Inflight;
 use crate::telemetry::trace::TraceParent;
+pub use beside::{Beside, Exchanges};
 
 /// Status in metrics and logs for a client that left before it was answered.
 const CLIENT_CLOSED: u16 = 499;

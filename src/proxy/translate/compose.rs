@@ -2,7 +2,9 @@
 
 mod bridge;
 mod copied;
+mod delete;
 mod leftovers;
+mod notes;
 mod split;
 mod stage;
 
@@ -12,7 +14,7 @@ use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::proxy::client::Client;
 use crate::proxy::record::Record;
-use crate::storage::op::Operation;
+use crate::storage::op::{CompleteUpload, DeleteObjects, Operation};
 use crate::storage::plan::Machine;
 
 impl Run<'_> {
@@ -26,6 +28,10 @@ impl Run<'_> {
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
         match machine {
+            Machine::DeleteEach => self.delete_each(client, record, batch(op)?).await,
+            Machine::DeleteBatches => self.delete_batches(client, record, batch(op)?).await,
+            Machine::DeleteEmptyBucket => self.delete_empty_bucket(client, record).await,
+            Machine::NoteParts => self.note_parts(record, completion(op)?).await,
             Machine::BridgeUpload => self.bridge(client, record, op, upload).await,
             Machine::SynthesizeUploads => self.list_uploads(record, op).await,
             Machine::SplitCopy => Ok(Told::from(self.split_copy(record, op).await?)),
@@ -35,12 +41,23 @@ impl Run<'_> {
                 )),
                 (_, _, _) => Err(Error::internal("no upload to be split")),
             },
-            Machine::DeleteEmptyBucket
-            | Machine::DeleteEach
-            | Machine::DeleteBatches
-            | Machine::StreamCopy => Err(not_composed()),
+            Machine::StreamCopy => Err(not_composed()),
         }
     }
+}
+
+fn batch(op: &Operation) -> Result<&DeleteObjects> {
+    let Operation::DeleteObjects(batch) = op else {
+        return Err(Error::internal("a machine for another operation"));
+    };
+    Ok(batch)
+}
+
+fn completion(op: &Operation) -> Result<&CompleteUpload> {
+    let Operation::CompleteUpload(complete) = op else {
+        return Err(Error::internal("a machine for another operation"));
+    };
+    Ok(complete)
 }
 
 fn not_composed() -> Error {

@@ -16,7 +16,7 @@ use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{self, Answer, Body, Failed, Outgoing};
 use crate::proxy::head::RequestHead;
 use crate::proxy::late;
-use crate::proxy::record::Record;
+use crate::proxy::record::Exchanges;
 use crate::proxy::upload::{ClientBody, Sender, Source};
 use crate::proxy::{clock, head, ids, relay};
 use crate::storage as model;
@@ -62,7 +62,7 @@ impl Lane<'_> {
     pub(super) async fn exchange(
         &self,
         client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
@@ -73,7 +73,7 @@ impl Lane<'_> {
     /// One request whose body comes from `source`, and its answer.
     pub(super) async fn exchange_from(
         &self,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         body: &mut ClientBody,
         source: &mut dyn Source,
@@ -93,7 +93,7 @@ impl Lane<'_> {
         &self,
         target: &Target<'_>,
         mut client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         mut upload: Option<&mut Upload>,
     ) -> Result<Told> {
@@ -126,7 +126,7 @@ impl Lane<'_> {
     async fn receive(
         &self,
         target: &Target<'_>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         mut answer: Answer,
         observed: &Observed,
@@ -187,7 +187,7 @@ impl Lane<'_> {
     async fn send(
         &self,
         client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         request: &UpstreamRequest,
         mut stream: Option<Body<'_>>,

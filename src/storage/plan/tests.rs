@@ -28,6 +28,7 @@ const BARE: Capability = Capability {
     keeps_full_buckets: Native::No,
     lists_uploads: Native::Composed,
     uploads: Family::Blocks,
+    keeps_parts: Native::No,
     delete_batch_max: 1,
     put_bytes_max: 1000,
     copy_bytes_max: 1000,
@@ -471,7 +472,9 @@ fn a_copy_is_cut_where_its_source_is_too_large_for_one_request() {
     let of_size = |size| {
         let mut from = found("aa");
         from.size = size;
-        let settled = Probe::Source.settle(&copy(None, None), Some(&from)).unwrap();
+        let settled = Probe::Source
+            .settle(&copy(None, None), Some(&from))
+            .unwrap();
         let Settled::Send(op) = settled else {
             panic!("not sent");
         };
