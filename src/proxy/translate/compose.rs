@@ -3,6 +3,7 @@
 mod bridge;
 mod copied;
 mod delete;
+mod leftovers;
 mod notes;
 mod split;
 mod stage;
