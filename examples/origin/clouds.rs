@@ -7,17 +7,17 @@ use crate::size;
 
 /// Which of the two asks.
 #[derive(Clone, Copy)]
-pub enum Cloud {
+pub(crate) enum Cloud {
     Gcs,
     Azure,
 }
 
 /// What is said of a request; `object_bytes` of filler in the place of a document.
-pub struct Answer {
-    pub status: &'static str,
-    pub headers: &'static str,
-    pub document: &'static str,
-    pub object_bytes: Option<usize>,
+pub(crate) struct Answer {
+    pub(crate) status: &'static str,
+    pub(crate) headers: &'static str,
+    pub(crate) document: &'static str,
+    pub(crate) object_bytes: Option<usize>,
 }
 
 const GCS_OBJECT: &str = "Content-Type: application/octet-stream\r\nETag: \"0123456789abcdef0123456789abcdef\"\r\n\
@@ -35,16 +35,29 @@ const AZURE_STORED: &str = "ETag: \"0x8DE48F3A0000000\"\r\nx-ms-version: 2026-02
 const AZURE_DOCUMENT: &str = "Content-Type: application/xml\r\nx-ms-version: 2026-02-06\r\n";
 const AZURE_CONTAINER: &str = "ETag: \"0x8DE48F3A0000000\"\r\nx-ms-version: 2026-02-06\r\n";
 
+const AZURE_CONTAINERS: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults \
+     ServiceEndpoint=\"http://127.0.0.1/\"><Containers><Container><Name>bench-azure</Name><Properties>\
+     <Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Etag>\"0x8DE48F3A0000000\"</Etag></Properties>\
+     </Container></Containers><NextMarker /></EnumerationResults>";
+
 const FEW: [&str; 4] = ["1KiB", "64KiB", "1MiB", "64MiB"];
 
-pub static THOUSAND_OF_S3: LazyLock<String> = LazyLock::new(|| contents(thousand()));
+pub(crate) static THOUSAND_OF_S3: LazyLock<String> = LazyLock::new(|| contents(thousand()));
 static FEW_OF_S3: LazyLock<String> = LazyLock::new(|| contents(few()));
 static THOUSAND_BLOBS: LazyLock<String> = LazyLock::new(|| blobs(thousand()));
 static FEW_BLOBS: LazyLock<String> = LazyLock::new(|| blobs(few()));
 
+/// Tools ask for as many at once, but with a delimiter.
+pub(crate) fn wants_thousand(target: &str) -> bool {
+    let many = ["max-keys=1000", "maxresults=1000"]
+        .iter()
+        .any(|word| target.contains(word));
+    many && !target.contains("delimiter=")
+}
+
 impl Cloud {
     /// By the head of a request; `None` where it is S3's or no store's.
-    pub fn of(head: &str) -> Option<Self> {
+    pub(crate) fn of(head: &str) -> Option<Self> {
         let head = head.to_ascii_lowercase();
         if head.contains("\r\nx-ms-version:") {
             Some(Self::Azure)
@@ -55,11 +68,11 @@ impl Cloud {
         }
     }
 
-    pub fn answer(self, method: &str, target: &str) -> Answer {
+    pub(crate) fn answer(self, method: &str, target: &str) -> Answer {
         let lists = target.contains("comp=list&")
             || target.ends_with("comp=list")
             || target.contains("list-type=");
-        let all = target.contains("max-keys=1000") || target.contains("maxresults=1000");
+        let all = wants_thousand(target);
         match (self, method) {
             (Self::Gcs, "GET") if lists && all => document(GCS_DOCUMENT, &THOUSAND_OF_S3),
             (Self::Gcs, "GET") if lists => document(GCS_DOCUMENT, &FEW_OF_S3),
@@ -67,6 +80,9 @@ impl Cloud {
             (Self::Gcs, "GET" | "HEAD") => object(GCS_OBJECT, target),
             // Uploads are answered by the caller.
             (Self::Gcs, _) => said("204 No Content", GCS_DOCUMENT),
+            (Self::Azure, "GET") if lists && !target.contains("restype=container") => {
+                document(AZURE_DOCUMENT, AZURE_CONTAINERS)
+            }
             (Self::Azure, "GET") if lists && all => document(AZURE_DOCUMENT, &THOUSAND_BLOBS),
             (Self::Azure, "GET") if lists => document(AZURE_DOCUMENT, &FEW_BLOBS),
             (Self::Azure, "GET" | "HEAD") if target.contains("restype=container") => {

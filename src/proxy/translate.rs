@@ -161,7 +161,7 @@ async fn serve(
         form: form.as_ref(),
     };
     if hop.op.request().row().reply == route::Reply::Late {
-        return run.late(client, record, &asked, planned).await;
+        return Box::pin(run.late(client, record, &asked, planned)).await;
     }
     let outcome = run
         .perform(Some(client), record, &op, planned, upload.as_mut())
@@ -236,14 +236,16 @@ impl Run<'_> {
             Plan::Translate => self.translate(client, record, op, upload).await?,
             Plan::Probe(probe) => {
                 let (heard, body) = (client.as_deref_mut(), upload.as_deref_mut());
-                match self.probe(heard, record, op, probe, body).await? {
+                match Box::pin(self.probe(heard, record, op, probe, body)).await? {
                     Seen::Told(told) => told,
                     Seen::Machine(op, machine) => {
-                        self.compose(client, record, &op, machine, upload).await?
+                        Box::pin(self.compose(client, record, &op, machine, upload)).await?
                     }
                 }
             }
-            Plan::Compose(machine) => self.compose(client, record, op, machine, upload).await?,
+            Plan::Compose(machine) => {
+                Box::pin(self.compose(client, record, op, machine, upload)).await?
+            }
         };
         self.tokens.seal(op, &mut told.reply)?;
         Ok(told)

@@ -66,8 +66,8 @@ impl Lane<'_> {
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
-        self.exchange_at(&self.target(), client, record, op, upload)
-            .await
+        // Boxed, here and below: a future is moved on its way into the one that awaits it, and this one is large.
+        Box::pin(self.exchange_at(&self.target(), client, record, op, upload)).await
     }
 
     /// One request whose body comes from `source`, and its answer.
