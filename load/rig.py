@@ -2,13 +2,16 @@
 keys, signed heads, the peers' packages."""
 
 import atexit
+import base64
 import contextlib
 import datetime
 import hashlib
 import hmac
+import html
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -16,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OUT = ROOT / "load/out"
@@ -25,6 +29,8 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 RELEASE = TARGET / "release"
 BUCKET = "bench"
 REGION = "us-east-1"
+AZURE_ACCOUNT = "bench"
+AZURE_KEY = base64.b64encode(b"not checked by the origin, but of the right length: 64 bytes....").decode()
 REPOSITORY_ID = "0b6f3c1e-6f0e-4d57-9a63-0d6f8a4f3f11"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
@@ -210,6 +216,7 @@ class Aqueduct:
             (self.config / part).mkdir(mode=0o700)
         secret(self.config / "master.key", run(self.binary, "keygen"))
         secret(self.config / "upstream.secret", "not-checked-by-the-origin")
+        secret(self.config / "azure.secret", AZURE_KEY)
         (self.config / "aqueduct.toml").write_text(f"""version = 1
 [process]
 state_dir = "{self.config}/state"
@@ -235,6 +242,22 @@ access_key_id = "UPSTREAM"
 secret_access_key = "file:{self.config}/upstream.secret"
 allow_http = true
 allow_private = true
+[[gcs]]
+name = "gcs"
+bucket = "{BUCKET}-gcs"
+endpoint = "http://127.0.0.1:{origin_port}"
+access_key_id = "GOOGUPSTREAM"
+secret_access_key = "file:{self.config}/upstream.secret"
+allow_http = true
+allow_private = true
+[[azure]]
+name = "azure"
+account = "{AZURE_ACCOUNT}"
+container = "{BUCKET}-azure"
+endpoint = "http://127.0.0.1:{origin_port}/{AZURE_ACCOUNT}"
+account_key = "file:{self.config}/azure.secret"
+allow_http = true
+allow_private = true
 [[ai]]
 name = "model"
 type = "other"
@@ -246,7 +269,7 @@ allow_private = true
 id = "{REPOSITORY_ID}"
 name = "bench"
 endpoint = "S3"
-buckets = [{{ resource = "origin" }}]
+buckets = [{{ resource = "origin" }}, {{ resource = "gcs" }}, {{ resource = "azure" }}]
 ai = ["model"]
 """)
         self.storage_key = self.create_key("bench storage", "--access", "WRITE")
@@ -271,10 +294,11 @@ ai = ["model"]
 
 
 def signed_head(method, path, host, key, length=0, payload=UNSIGNED):
-    """The bytes of a head with a SigV4 signature. The path needs no escapes."""
+    """The bytes of a head with a SigV4 signature. The path needs no escapes; a query is in its canonical form."""
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     names = "host;x-amz-content-sha256;x-amz-date"
-    canonical = (f"{method}\n{path}\n\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{now}\n\n"
+    bare, _, query = path.partition("?")
+    canonical = (f"{method}\n{bare}\n{query}\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{now}\n\n"
                  f"{names}\n{payload}")
     scope = f"{now[:8]}/{REGION}/s3/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
@@ -286,6 +310,18 @@ def signed_head(method, path, host, key, length=0, payload=UNSIGNED):
     return (f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nx-amz-date: {now}\r\nx-amz-content-sha256: {payload}\r\n"
             f"{sized}Authorization: AWS4-HMAC-SHA256 Credential={key['key']}/{scope}, SignedHeaders={names}, "
             f"Signature={signature}\r\n\r\n").encode()
+
+
+def begin_upload(port, path, key):
+    """Begins an upload in parts; gives its id as it stands in a canonical query."""
+    host = f"127.0.0.1:{port}"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+        peer.sendall(signed_head("POST", path + "?uploads=", host, key).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        answer = b"".join(iter(lambda: peer.recv(65536), b"")).decode()
+    found = re.search("<UploadId>(.*?)</UploadId>", answer)
+    if not found:
+        die(f"no upload was begun: {answer[:500]}")
+    return urllib.parse.quote(html.unescape(found[1]), safe="-_.~")
 
 
 def chat_body(stream=False, **more):

@@ -6,14 +6,18 @@
 //!
 //! Why random nonces of 24 bytes: files are written by several tools and machines that share no counter, and
 //! 24 random bytes never collide. Entropy is an argument here; this module does no I/O.
+//!
+//! A token is sealed the same way wherever and whenever it is given out, since clients compare what they are given: its
+//! nonce is a keyed hash of all that goes into it, so two texts have one nonce only if they are the same text.
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -111,6 +115,8 @@ pub struct MasterRing(Vec<Master>);
 struct Master {
     id: Box<str>,
     seal: Zeroizing<[u8; 32]>,
+    /// Makes the nonces of what is sealed the same each time.
+    nonce: Zeroizing<[u8; 32]>,
 }
 
 impl MasterRing {
@@ -127,10 +133,11 @@ impl MasterRing {
             if ring.iter().any(|master| *master.id == *id) {
                 return Err(SealError::DuplicateMaster);
             }
-            let seal = subkey(&*master_bytes(secret.expose())?, b"seal");
+            let bytes = master_bytes(secret.expose())?;
             ring.push(Master {
                 id: id.into(),
-                seal,
+                seal: subkey(&bytes, b"seal"),
+                nonce: subkey(&bytes, b"nonce"),
             });
         }
         Ok(Self(ring))
@@ -148,6 +155,22 @@ impl MasterRing {
         nonce: [u8; NONCE_BYTES],
     ) -> Result<String, SealError> {
         let master = self.0.first().ok_or(SealError::NoMaster)?;
+        seal(master, aad, plaintext, nonce)
+    }
+
+    /// Seals under the first master, the same each time: who sees two of them sees whether they are of the same text.
+    pub fn seal_alike(&self, aad: Aad<'_>, plaintext: &[u8]) -> Result<String, SealError> {
+        let master = self.0.first().ok_or(SealError::NoMaster)?;
+        let owner = aad.bytes();
+        let mut mac =
+            <Hmac<Sha256>>::new_from_slice(&*master.nonce).expect("HMAC takes keys of any length");
+        // Its length keeps the two apart.
+        mac.update(&(owner.len() as u64).to_be_bytes());
+        mac.update(&owner);
+        mac.update(plaintext);
+        let mut nonce = [0; NONCE_BYTES];
+        let digest = mac.finalize().into_bytes();
+        nonce.copy_from_slice(&digest[..NONCE_BYTES]);
         seal(master, aad, plaintext, nonce)
     }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Kind, Result};
-use crate::keys::seal::NONCE_BYTES;
 use crate::pipeline::Hop;
 use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
@@ -156,7 +155,7 @@ impl Run<'_> {
             Plan::Probe(probe) => self.probe(client, record, op, probe, upload).await?,
             Plan::Compose(machine) => self.compose(client, record, op, machine, upload).await?,
         };
-        self.tokens.seal(op, &mut told.reply, nonce)?;
+        self.tokens.seal(op, &mut told.reply)?;
         Ok(told)
     }
 
@@ -297,13 +296,6 @@ impl Run<'_> {
         let reply = storage::failure_reply(failure, &path, &self.lane.arrived.id);
         storage::send(client, self.lane.arrived, record, reply).await
     }
-}
-
-/// Fresh random bytes for a token.
-fn nonce() -> Result<[u8; NONCE_BYTES]> {
-    let mut nonce = [0; NONCE_BYTES];
-    getrandom::fill(&mut nonce).map_err(Error::internal)?;
-    Ok(nonce)
 }
 
 /// Whether an error is the store's word about the operation, and so has a translation; all others are answered, logged

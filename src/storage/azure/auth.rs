@@ -209,7 +209,7 @@ const WEIGHT: [u8; 256] = {
 
 /// Two lower-case header names, by the rules of a language: `-` and `'` do not count, unless nothing else differs.
 fn in_service_order(left: &str, right: &str) -> Ordering {
-    let counting = |name: &'_ str| -> SmallVec<[u8; 48]> {
+    let counting = |name: &'_ str| -> SmallVec<[u8; 64]> {
         let weights = name.bytes().map(|byte| WEIGHT[usize::from(byte)]);
         weights.filter(|weight| *weight > 0).collect()
     };
@@ -219,7 +219,7 @@ fn in_service_order(left: &str, right: &str) -> Ordering {
         _ => 0,
     };
     counting(left).cmp(&counting(right)).then_with(|| {
-        let rest = |name: &'_ str| -> SmallVec<[u8; 48]> {
+        let rest = |name: &'_ str| -> SmallVec<[u8; 64]> {
             name.bytes().map(passed_over).chain([1]).collect()
         };
         rest(left).cmp(&rest(right))

@@ -1,16 +1,21 @@
 """What the suites share: the bed's description, clients, and a runner that prints one line a test.
 
-`tests/sdk/run` writes the description to a JSON file and names it in AQUEDUCT_BED. In the mode "direct" the
+`tests/sdk/run` writes the description to a JSON file and names it in AQUEDUCT_BED: the same suite runs over each store
+that it serves, and what only one of them does is skipped over the others, each time by name (`unless`). In the mode "direct" the
 endpoint is the store itself: it proves a suite before Aqueduct stands in between, and what only Aqueduct
 does is skipped, each time by name.
 """
 
+import base64
 import json
 import os
 import socket
 import sys
 import time
 import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
 import uuid
 
 import boto3
@@ -21,7 +26,16 @@ BED = json.load(open(os.environ["AQUEDUCT_BED"]))
 DIRECT = BED["mode"] == "direct"
 MIB = 1 << 20
 
+# What the buckets are at: "s3", "gcs" or "azure".
+STORE = BED["store"]
+
 through_aqueduct = unittest.skipIf(DIRECT, "only Aqueduct does this")
+
+
+def unless(*stores, why):
+    """Skips a test over these stores."""
+    return unittest.skipIf(STORE in stores, f"{STORE}: {why}")
+
 
 # Names below `localhost` are loopback by RFC 6761, but not every resolver knows.
 _resolve = socket.getaddrinfo
@@ -59,7 +73,7 @@ def url(scheme="http", style="path"):
 
 
 def store():
-    """A client of the upstream store, past Aqueduct: what is really there."""
+    """A client of the S3 store, past Aqueduct: what is really there."""
     upstream = BED["upstream"]
     return client((upstream["access_key"], upstream["secret_key"]), endpoint=upstream["endpoint"])
 
@@ -84,12 +98,62 @@ def random_bytes(size, seed=7):
 def stored(bucket, key):
     """The object's bytes at the store, or None."""
     place = BED["buckets"][bucket]
+    return {"s3": _in_s3, "gcs": _in_gcs, "azure": _in_azure}[STORE](place["upstream"], place["prefix"] + key)
+
+
+def put_past(bucket, key, body):
+    """Stores an object past Aqueduct, outside the bucket's prefix."""
+    upstream = BED["buckets"][bucket]["upstream"]
+    if STORE == "s3":
+        store().put_object(Bucket=upstream, Key=key, Body=body)
+    elif STORE == "gcs":
+        gcs("seed", [{"name": key, "body": body.decode()}], bucket=upstream)
+    else:
+        azure(upstream, key).upload_blob(body)
+
+
+def _in_s3(bucket, key):
     try:
-        return store().get_object(Bucket=place["upstream"], Key=place["prefix"] + key)["Body"].read()
+        return store().get_object(Bucket=bucket, Key=key)["Body"].read()
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
             return None
         raise
+
+
+def gcs(what, given=None, **query):
+    """Asks the GCS server itself; None where it knows of nothing."""
+    url = f"{BED['gcs']}/.control/{what}?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote)
+    body = None if given is None else json.dumps(given).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
+def _in_gcs(bucket, key):
+    found = gcs("body", bucket=bucket, name=key)
+    return None if found is None else base64.b64decode(found)
+
+
+def azure(container, key):
+    """A client of one blob, past Aqueduct."""
+    from azure.storage.blob import BlobClient
+
+    at = BED["azure"]
+    return BlobClient(at["endpoint"], container, key, credential={"account_name": at["account"], "account_key": at["key"]})
+
+
+def _in_azure(container, key):
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        return azure(container, key).download_blob().readall()
+    except ResourceNotFoundError:
+        return None
 
 
 def name(bucket):

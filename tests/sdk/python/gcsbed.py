@@ -2,32 +2,16 @@
 anything that Google does not take."""
 
 import hashlib
-import json
 import unittest
-import urllib.error
-import urllib.parse
-import urllib.request
 from datetime import timedelta
 
 from botocore.exceptions import ClientError
 
 import bed
 from bed import BED, Case, client, fresh, name
+from bed import gcs as control
 
 HOUR = timedelta(hours=1)
-
-
-def control(what, given=None, **query):
-    """Asks the server itself; None where it knows of nothing."""
-    url = f"{BED['gcs']}/.control/{what}?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote)
-    body = None if given is None else json.dumps(given).encode()
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
 
 
 def place(bucket, key):

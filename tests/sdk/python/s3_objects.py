@@ -30,6 +30,12 @@ ODD_KEYS = [
 ]
 
 
+# Azure drops a dot at the end of a name: such a key is refused, before it could come back as another.
+MANGLED = {"trailing-dot."} if bed.STORE == "azure" else set()
+# Azure takes no letters beyond ASCII in tags.
+CITY = "Zurich" if bed.STORE == "azure" else "Zürich"
+
+
 class Objects(Case):
     def setUp(self):
         self.s3 = client()
@@ -74,14 +80,17 @@ class Objects(Case):
                 self.assertEqual(stored(bucket, self.at + "k"), bucket.encode())
 
     def test_odd_keys_are_kept_byte_for_byte(self):
-        for index, key in enumerate(ODD_KEYS):
+        kept = [key for key in ODD_KEYS if key not in MANGLED]
+        for key in MANGLED:
+            self.refused("InvalidArgument", self.put, key, b"x", status=400)
+        for index, key in enumerate(kept):
             with self.subTest(key):
                 body = f"body {index}".encode()
                 self.put(key, body)
                 self.assertEqual(self.get(key)["Body"].read(), body)
                 self.assertEqual(stored("one", self.at + key), body)
         found = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=self.at)["Contents"]
-        self.assertEqual(sorted(entry["Key"] for entry in found), sorted(self.at + key for key in ODD_KEYS))
+        self.assertEqual(sorted(entry["Key"] for entry in found), sorted(self.at + key for key in kept))
 
     def test_key_of_1024_bytes(self):
         prefix = bed.BED["buckets"]["one"]["prefix"]
@@ -193,7 +202,7 @@ class Objects(Case):
     @through_aqueduct
     def test_copy_between_two_accounts(self):
         body = bed.random_bytes(3 * MIB + 1)
-        self.put("src +ü", body, Metadata={"a": "1"}, ContentType="text/one", Tagging="k=v&city=Z%C3%BCrich")
+        self.put("src +ü", body, Metadata={"a": "1"}, ContentType="text/one", Tagging=urllib.parse.urlencode({"k": "v", "city": CITY}))
         source = {"Bucket": self.bucket, "Key": self.at + "src +ü"}
         target = {"Bucket": name("two"), "Key": self.at + "dst"}
         done = self.s3.copy_object(**target, CopySource=source)
@@ -203,7 +212,7 @@ class Objects(Case):
         self.assertEqual(done["CopyObjectResult"]["ETag"], got["ETag"])
         self.assertLess(abs((done["CopyObjectResult"]["LastModified"] - got["LastModified"]).total_seconds()), 60)
         tags = self.s3.get_object_tagging(**target)["TagSet"]
-        self.assertEqual({t["Key"]: t["Value"] for t in tags}, {"k": "v", "city": "Zürich"})
+        self.assertEqual({t["Key"]: t["Value"] for t in tags}, {"k": "v", "city": CITY})
         # And back, over TLS, with attributes of its own.
         back = {"Bucket": self.bucket, "Key": self.at + "back"}
         replaced = {"MetadataDirective": "REPLACE", "Metadata": {"b": "2"}, "ContentType": "text/two"}
@@ -245,10 +254,12 @@ class Objects(Case):
         )
 
     def test_tagging(self):
-        where = {"Bucket": self.bucket, "Key": self.at + "t"}
-        self.put("t", b"tagged", Tagging="kind=test&city=Z%C3%BCrich")
+        # At GCS tags are metadata, which HMAC keys cannot change; the third bucket has a service account.
+        bucket = name("three") if bed.STORE == "gcs" else self.bucket
+        where = {"Bucket": bucket, "Key": self.at + "t"}
+        self.s3.put_object(**where, Body=b"tagged", Tagging=urllib.parse.urlencode({"kind": "test", "city": CITY}))
         tags = self.s3.get_object_tagging(**where)["TagSet"]
-        self.assertEqual({t["Key"]: t["Value"] for t in tags}, {"kind": "test", "city": "Zürich"})
+        self.assertEqual({t["Key"]: t["Value"] for t in tags}, {"kind": "test", "city": CITY})
         self.s3.put_object_tagging(**where, Tagging={"TagSet": [{"Key": "k", "Value": "v"}]})
         self.assertEqual(self.s3.get_object_tagging(**where)["TagSet"], [{"Key": "k", "Value": "v"}])
         self.s3.delete_object_tagging(**where)
@@ -355,7 +366,7 @@ class Lists(Case):
         place = bed.BED["buckets"]["one"]
         if not place["prefix"]:
             self.skipTest("no prefix in direct mode")
-        bed.store().put_object(Bucket=place["upstream"], Key=outside, Body=b"hidden")
+        bed.put_past("one", outside, b"hidden")
         contents = []
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
             contents += [entry["Key"] for entry in page.get("Contents", [])]

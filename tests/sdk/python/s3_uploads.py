@@ -132,9 +132,10 @@ class Checksums(Case):
                 )
                 for algorithm in [None, *ALGORITHMS]:
                     with self.subTest(f"{scheme} {mode} {algorithm}"):
-                        self.round_trip(s3, algorithm)
+                        # Where a checksum is metadata, one that comes behind the body is checked, but too late to be kept.
+                        self.round_trip(s3, algorithm, kept=bed.STORE == "s3" or scheme == "http")
 
-    def round_trip(self, s3, algorithm):
+    def round_trip(self, s3, algorithm, kept):
         body = bed.random_bytes(150_001)
         where = {"Bucket": name("two"), "Key": fresh("sum") + "k"}
         asked = {"ChecksumAlgorithm": algorithm} if algorithm else {}
@@ -144,7 +145,10 @@ class Checksums(Case):
         self.assertNotIn("aws-chunked", got.get("ContentEncoding", ""))
         if algorithm:
             field = f"Checksum{algorithm}"
-            self.assertEqual(got[field], put[field])
+            self.assertTrue(put[field])
+            # CRC32C is Cloud Storage's own.
+            if kept or field in got:
+                self.assertEqual(got[field], put[field])
 
     def test_wrong_checksum_header_stores_nothing(self):
         where = {"Bucket": name("two"), "Key": fresh("sum") + "bad"}

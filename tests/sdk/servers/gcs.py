@@ -478,6 +478,9 @@ class Gcs:
                     "metadata": thing.metadata, "class": thing.storage_class, "generation": str(thing.generation),
                     "etag": thing.etag, "metageneration": thing.metageneration, "generations": len(bucket.generations[thing.name]),
                 }
+            if what == "body":
+                thing = bucket.find(query["name"])
+                return thing and base64.b64encode(thing.body).decode()
             if what == "names":
                 return sorted(bucket.generations)
             if what == "uploads":

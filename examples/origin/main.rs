@@ -1,18 +1,26 @@
 //! The upstream of everything under `load/`: `origin LISTEN`. Answers what an S3 store and an `OpenAI` server
-//! would, as cheaply as it can, and checks no credential.
+//! would, as cheaply as it can, and checks no credential. What is asked in the words of Google Cloud Storage or Azure
+//! Blob Storage is answered in them (`clouds.rs`).
 //!
 //! - `GET /bucket/.../64KiB` gives as many bytes as the last path segment says; `HEAD` says how many.
-//!   `GET /` lists one bucket, `GET /bucket?list-type=2` the sizes that the comparison asks for.
-//! - `PUT` reads the whole body before it answers.
+//!   `GET /` lists one bucket, `GET /bucket?list-type=2` the sizes that the comparison asks for, or 1,000 keys with
+//!   `max-keys=1000`.
+//! - `PUT` reads the whole body before it answers, with the `ETag` that as many bytes of filler have.
 //! - `POST` gives a chat completion. With `"stream":true` it is an SSE stream of `max_tokens` events (64 by
 //!   default), each written by itself; `"user":"delay-ms=500"` waits so long before each.
 //! - Faults are asked for by path: `.../503/1KiB` answers with that status, `.../cut/1MiB` breaks off halfway.
 
+mod clouds;
+
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
+
+use md5::{Digest, Md5};
 
 /// What one read takes; a request head must fit.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -26,6 +34,7 @@ static FILLER: [u8; BUFFER_BYTES] = [b'x'; BUFFER_BYTES];
 const HEADERS: &str = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
      Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nx-amz-request-id: 0123456789ABCDEF\r\nServer: origin\r\n";
 
+/// Of every object.
 const ETAG: &str = "ETag: \"0123456789abcdef0123456789abcdef\"\r\nAccept-Ranges: bytes\r\n";
 
 const ANSWER: &str = concat!(
@@ -141,13 +150,37 @@ fn serve(mut socket: TcpStream) -> io::Result<()> {
 fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    if let Some(cloud) = clouds::Cloud::of(head) {
+        let answer = cloud.answer(method, target);
+        if method == "PUT" && matches!(cloud, clouds::Cloud::Gcs) {
+            return socket.write_all(stored(head)?.as_bytes());
+        }
+        let length = answer.object_bytes.unwrap_or(answer.document.len());
+        let head = format!(
+            "HTTP/1.1 {}\r\nContent-Length: {length}\r\n{HEADERS}{}\r\n",
+            answer.status, answer.headers
+        );
+        return match answer.object_bytes {
+            Some(_) if method == "HEAD" => socket.write_all(head.as_bytes()),
+            Some(length) => bytes(socket, head.into_bytes(), length),
+            None => socket.write_all(
+                [head.as_bytes(), answer.document.as_bytes()]
+                    .concat()
+                    .as_slice(),
+            ),
+        };
+    }
     match method {
         "GET" if target == "/" || target.starts_with("/?") => {
             head_of(socket, "200 OK", "application/xml", BUCKETS.len(), BUCKETS)
         }
         "GET" if target.contains("list-type=") || target.contains("delimiter=") => {
-            let listing = listing();
-            head_of(socket, "200 OK", "application/xml", listing.len(), &listing)
+            let listing = if target.contains("max-keys=1000") {
+                clouds::THOUSAND_OF_S3.as_str()
+            } else {
+                &listing()
+            };
+            head_of(socket, "200 OK", "application/xml", listing.len(), listing)
         }
         "GET" | "HEAD" if target.contains("/503/") => {
             let error = "<Error><Code>SlowDown</Code><Message>asked for</Message></Error>";
@@ -165,8 +198,33 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
         ),
         "POST" if find(body, br#""stream":true"#).is_some() => stream(socket, body),
         "POST" => head_of(socket, "200 OK", "application/json", ANSWER.len(), ANSWER),
+        "PUT" => socket.write_all(stored(head)?.as_bytes()),
         _ => head_of(socket, "200 OK", "application/xml", 0, ""),
     }
+}
+
+/// The answer to an upload. What was sent is not hashed again each time: it is taken for filler.
+fn stored(head: &str) -> io::Result<String> {
+    static KNOWN: Mutex<BTreeMap<usize, String>> = Mutex::new(BTreeMap::new());
+    let length = content_length(head)?;
+    let mut known = KNOWN.lock().map_err(|_| ErrorKind::Other)?;
+    let etag = known.entry(length).or_insert_with(|| {
+        let mut digest = Md5::new();
+        let mut left = length;
+        while left > 0 {
+            let piece = left.min(BUFFER_BYTES);
+            digest.update(&FILLER[..piece]);
+            left -= piece;
+        }
+        digest
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    });
+    Ok(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{HEADERS}ETag: \"{etag}\"\r\n\r\n"
+    ))
 }
 
 /// A head with the text that follows it, in one write.
@@ -185,14 +243,20 @@ fn head_of(
 
 fn object(socket: &mut TcpStream, target: &str) -> io::Result<()> {
     let length = size(target);
-    let mut message = format!(
+    let message = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: binary/octet-stream\r\nContent-Length: {length}\r\n{HEADERS}{ETAG}\r\n"
     )
     .into_bytes();
-    let mut left = length;
     if target.contains("/cut/") {
-        left /= 2;
+        bytes(socket, message, length / 2)?;
+        return Err(ErrorKind::BrokenPipe.into());
     }
+    bytes(socket, message, length)
+}
+
+/// A head, and so many bytes behind it.
+fn bytes(socket: &mut TcpStream, mut message: Vec<u8>, length: usize) -> io::Result<()> {
+    let mut left = length;
     let first = left.min(BUFFER_BYTES);
     message.extend_from_slice(&FILLER[..first]);
     socket.write_all(&message)?;
@@ -201,9 +265,6 @@ fn object(socket: &mut TcpStream, target: &str) -> io::Result<()> {
         let piece = left.min(BUFFER_BYTES);
         socket.write_all(&FILLER[..piece])?;
         left -= piece;
-    }
-    if target.contains("/cut/") {
-        return Err(ErrorKind::BrokenPipe.into());
     }
     Ok(())
 }
