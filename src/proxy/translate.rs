@@ -23,7 +23,7 @@ use crate::proxy::{relay, storage};
 use crate::storage as model;
 use crate::storage::codec::Target;
 use crate::storage::op::Operation;
-use crate::storage::plan::{self, Plan, Probe, Settled};
+use crate::storage::plan::{self, Machine, Plan, Probe, Settled};
 use crate::storage::reply::Reply;
 use crate::storage::s3::answer::{self, AnswerBody, Asked};
 use crate::storage::s3::auth::Payload;
@@ -62,7 +62,10 @@ pub async fn run(
         bucket: &hop.bucket,
     };
     let mut op = canonical::operation(&hop.op, &headers, length)?;
-    tokens.open(&mut op)?;
+    // Ids of uploads at S3 are the store's own: they are forwarded with everything else about them.
+    if resource.s3().is_none() {
+        tokens.open(&mut op)?;
+    }
     let op = op;
     let url = storage::location(client, arrived, &hop.op);
     let asked = Asked {
@@ -76,17 +79,26 @@ pub async fn run(
     if let Some(message) = answer::unasked(&asked) {
         return storage::send(client, arrived, record, message).await;
     }
-    let native = hop.source.is_some();
-    let planned = plan::plan(&op, &codec.capability(&hop.bucket), native)?;
+    let source = hop.source.as_ref();
+    let source = source.filter(|source| model::copies_natively(source, &hop.bucket));
+    let planned = plan::plan(&op, &codec.capability(&hop.bucket), source.is_some())?;
     let lane = Lane {
         engine,
         arrived,
         bucket: &hop.bucket,
-        source: hop.source.as_ref(),
+        source,
         codec,
         may_repeat: storage::may_repeat(hop.op.request(), &headers),
     };
-    let run = Run { lane, hop, tokens };
+    // Bytes that go from one store to another can be stopped; any other request leaves whole, and what the client does
+    // afterwards changes nothing.
+    let committed = planned != Plan::Compose(Machine::StreamCopy);
+    let run = Run {
+        lane,
+        hop,
+        tokens,
+        committed: Arc::new(AtomicBool::new(committed)),
+    };
     if hop.op.request().row().reply == route::Reply::Late {
         return run.late(client, record, &asked, planned).await;
     }
@@ -110,6 +122,8 @@ struct Run<'a> {
     lane: Lane<'a>,
     hop: &'a Hop,
     tokens: Tokens<'a>,
+    /// From here on it runs to its end, whoever still waits for it.
+    committed: Arc<AtomicBool>,
 }
 
 impl Run<'_> {
@@ -121,8 +135,6 @@ impl Run<'_> {
         asked: &Asked<'_>,
         planned: Plan,
     ) -> Result<()> {
-        // The whole request leaves at once: what the client does afterwards changes nothing.
-        let committed = AtomicBool::new(true);
         let work = async {
             let told = self
                 .perform(None, record, asked.operation, planned, None)
@@ -137,7 +149,7 @@ impl Run<'_> {
                 Err(failure) => Outcome::Failed(failure),
             })
         };
-        let ended = late::wait(client, self.lane.arrived, &committed, work).await?;
+        let ended = late::wait(client, self.lane.arrived, &self.committed, work).await?;
         late::finish(client, self.lane.arrived, record, ended).await
     }
 

@@ -20,6 +20,7 @@ use crate::proxy::client::{Client, TOO_SLOW};
 use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, endless};
 use crate::proxy::upstream::Upstream;
 use crate::storage::object::{Digests, Observed, Observer};
+use crate::telemetry::labels::UpstreamError;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
@@ -82,6 +83,9 @@ pub trait Source: Send {
 
     /// What came was not what it should be.
     fn refused(&mut self, error: &Error);
+
+    /// Why the request fails for this one's sake; it has been counted.
+    fn failed(&self) -> Option<UpstreamError>;
 }
 
 /// What a sender sent, `None` at its end, and how long it was waited for.

@@ -4,4 +4,5 @@
 //! waits, and nothing runs at once; the requests are sent, in their order and as many at a time as is said here, by
 //! `proxy::translate::compose`.
 
+pub mod copy;
 pub mod delete;

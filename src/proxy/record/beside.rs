@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Record, count_upstream_error};
+use super::{Aside, Record, count_upstream_error};
 use crate::error::Error;
 use crate::policy::route::Resource;
 use crate::proxy::exchange::{Answer, Failed};
-use crate::telemetry::labels::Class;
+use crate::telemetry::labels::{Class, UpstreamError};
 use crate::telemetry::meters::UpstreamSample;
 
 /// Who is told of an exchange.
@@ -16,6 +16,8 @@ pub trait Exchanges: Send {
     fn sending(&mut self, resource: &Arc<Resource>);
     /// The head of its answer has arrived.
     fn answered(&mut self, answer: &Answer);
+    /// It fails for the sake of another one, which has been counted.
+    fn aside_failed(&mut self, reason: UpstreamError);
     /// It got no answer.
     fn gave_up(&mut self, failed: Failed) -> Error;
 }
@@ -27,6 +29,10 @@ impl Exchanges for Record {
 
     fn answered(&mut self, answer: &Answer) {
         Self::answered(self, answer);
+    }
+
+    fn aside_failed(&mut self, reason: UpstreamError) {
+        Self::aside_failed(self, reason);
     }
 
     fn gave_up(&mut self, failed: Failed) -> Error {
@@ -53,6 +59,18 @@ impl Beside {
             class,
             running: None,
         }
+    }
+
+    /// The exchange goes on while another one runs, and is counted by what is returned.
+    pub fn set_aside(mut self) -> Option<Aside> {
+        let running = self.running.take()?;
+        let (status, ttfb) = running.answered?;
+        Some(Aside {
+            resource: running.resource,
+            status,
+            sent: running.sent,
+            ttfb: Some(ttfb),
+        })
     }
 
     fn ended(&mut self) {
@@ -83,6 +101,10 @@ impl Exchanges for Beside {
         if let Some(running) = &mut self.running {
             running.answered = Some((answer.status(), running.sent.elapsed()));
         }
+    }
+
+    fn aside_failed(&mut self, _reason: UpstreamError) {
+        self.running = None;
     }
 
     fn gave_up(&mut self, failed: Failed) -> Error {

@@ -1,5 +1,6 @@
 //! What takes several requests at the store: one function for each machine of the plan.
 
+mod copy;
 mod delete;
 
 use super::Run;
@@ -25,8 +26,8 @@ impl Run<'_> {
             Machine::DeleteEach => self.delete_each(client, record, batch(op)?).await,
             Machine::DeleteBatches => self.delete_batches(client, record, batch(op)?).await,
             Machine::DeleteEmptyBucket => self.delete_empty_bucket(client, record).await,
-            Machine::StreamCopy
-            | Machine::SplitPut
+            Machine::StreamCopy => self.stream_copy(record, op).await,
+            Machine::SplitPut
             | Machine::SplitCopy
             | Machine::BridgeUpload
             | Machine::SynthesizeUploads => Err(not_composed()),

@@ -17,7 +17,7 @@ use crate::proxy::exchange::{self, Answer, Body, Failed, Outgoing};
 use crate::proxy::head::RequestHead;
 use crate::proxy::late;
 use crate::proxy::record::Exchanges;
-use crate::proxy::upload::Sender;
+use crate::proxy::upload::{ClientBody, Sender, Source};
 use crate::proxy::{clock, head, ids, relay};
 use crate::storage as model;
 use crate::storage::codec::{
@@ -26,6 +26,7 @@ use crate::storage::codec::{
 use crate::storage::object::{Extent, Observed, StoredChecksum};
 use crate::storage::op::Operation;
 use crate::storage::reply::Reply;
+use crate::storage::s3::body::Trailing;
 
 /// What an exchange told, and the answer whose body is the object.
 pub(super) struct Told {
@@ -65,11 +66,26 @@ impl Lane<'_> {
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
-        let target = Target {
-            bucket: self.bucket,
-            source: self.source.map(|source| &**source),
-        };
-        self.exchange_at(&target, client, record, op, upload).await
+        self.exchange_at(&self.target(), client, record, op, upload)
+            .await
+    }
+
+    /// One request whose body comes from `source`, and its answer.
+    pub(super) async fn exchange_from(
+        &self,
+        record: &mut dyn Exchanges,
+        op: &Operation,
+        body: &mut ClientBody,
+        source: &mut dyn Source,
+    ) -> Result<Told> {
+        let target = self.target();
+        let request = self.codec.encode(op, &target)?;
+        body.observe(self.codec.digests(op));
+        let stream = Some(Body::Upstream(body, source));
+        let answer = self.send(None, record, op, &request, stream).await?;
+        let observed = body.observed();
+        self.receive(&target, record, op, answer, &observed, None)
+            .await
     }
 
     /// One request and its answer, an object's bytes excepted.
@@ -89,17 +105,38 @@ impl Lane<'_> {
                 upload.body.read_empty(Sender::Client(client)).await?;
             }
         }
-        let mut answer = self
-            .send(client, record, op, &request, upload.as_deref_mut())
-            .await?;
+        let stream = upload.as_deref_mut();
+        let stream = stream.map(|upload| Body::Client(&mut upload.body));
+        let answer = self.send(client, record, op, &request, stream).await?;
         let trailing = upload.as_deref().and_then(|upload| upload.trailing.clone());
         let observed = upload.map_or_else(Observed::default, |upload| upload.body.observed());
+        self.receive(target, record, op, answer, &observed, trailing)
+            .await
+    }
+
+    pub(super) fn target(&self) -> Target<'_> {
+        Target {
+            bucket: self.bucket,
+            source: self.source.map(|source| &**source),
+        }
+    }
+
+    /// Reads an answer, and compares what was stored with what was sent.
+    async fn receive(
+        &self,
+        target: &Target<'_>,
+        record: &mut dyn Exchanges,
+        op: &Operation,
+        mut answer: Answer,
+        observed: &Observed,
+        trailing: Option<Trailing>,
+    ) -> Result<Told> {
         let status = answer.head()?.status;
         let idle = target.bucket.resource.timeouts.idle;
         let bytes_max = match self.codec.reply_body(op, status) {
             ReplyBody::Forward => {
                 let head = reply_head(&answer)?;
-                let reply = self.codec.decode_reply(op, target, head, None, &observed)?;
+                let reply = self.codec.decode_reply(op, target, head, None, observed)?;
                 return Ok(Told {
                     reply,
                     object: Some(answer),
@@ -119,7 +156,7 @@ impl Lane<'_> {
         let head = reply_head(&answer)?;
         let mut reply = self
             .codec
-            .decode_reply(op, target, head, Some(&document), &observed)?;
+            .decode_reply(op, target, head, Some(&document), observed)?;
         answer.release(&self.engine.dialer).await;
         if let (Reply::Stored(stored), Some(checksum)) = (
             &mut reply,
@@ -132,7 +169,7 @@ impl Lane<'_> {
             });
         }
         if let Reply::Stored(stored) = &reply
-            && let Err(differs) = stored.verify(&observed)
+            && let Err(differs) = stored.verify(observed)
         {
             if let Some(undo) = stored.undo(op) {
                 let undone = Box::pin(self.exchange(None, record, &undo, None)).await;
@@ -152,7 +189,7 @@ impl Lane<'_> {
         record: &mut dyn Exchanges,
         op: &Operation,
         request: &UpstreamRequest,
-        upload: Option<&mut Upload>,
+        mut stream: Option<Body<'_>>,
     ) -> Result<Answer> {
         let engine = self.engine;
         let resource = &self.bucket.resource;
@@ -160,13 +197,13 @@ impl Lane<'_> {
         let ready = engine.credentials.ready(&engine.dialer, resource).await;
         let ready = ready.map_err(|error| record.gave_up(Failed { error, attempts: 0 }))?;
         let documents: [Bytes; 1];
-        let body = match (&request.body, upload) {
+        let body = match (&request.body, &mut stream) {
             (UpstreamBody::None, _) => Body::None,
             (UpstreamBody::Document(document), _) => {
                 documents = [document.clone()];
                 Body::Memory(&documents)
             }
-            (UpstreamBody::Stream, Some(upload)) => Body::Client(&mut upload.body),
+            (UpstreamBody::Stream, Some(stream)) => stream.by_ref(),
             (UpstreamBody::Stream, None) => {
                 return Err(Error::internal("an upload without its body"));
             }
@@ -184,7 +221,14 @@ impl Lane<'_> {
             first_byte,
         };
         let answer = exchange::exchange(&engine.dialer, client, sending).await;
-        let answer = answer.map_err(|failed| record.gave_up(failed))?;
+        let answer = answer.map_err(|failed| {
+            if let Some(Body::Upstream(_, source)) = &stream
+                && let Some(reason) = source.failed()
+            {
+                record.aside_failed(reason);
+            }
+            record.gave_up(failed)
+        })?;
         record.answered(&answer);
         Ok(answer)
     }

@@ -24,7 +24,7 @@ use crate::storage::op::{
 };
 use given::Given;
 
-pub(super) use attributes::decode_text as decode_metadata;
+pub(super) use attributes::{decode_text as decode_metadata, stored_class};
 #[cfg(test)]
 pub(super) use attributes::tag_document;
 pub use multipart::composite;
