@@ -257,8 +257,7 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
         }
         source => {
             // What another cloud's object is made of has to be read there first.
-            let is_foreign =
-                |source: &Arc<Bucket>| !storage::copies_natively(source, &bucket);
+            let is_foreign = |source: &Arc<Bucket>| !storage::copies_natively(source, &bucket);
             let forwards =
                 bucket.resource.s3().is_some() && !source.as_ref().is_some_and(is_foreign);
             let hop = Box::new(Hop {

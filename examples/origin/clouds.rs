@@ -35,12 +35,25 @@ const AZURE_STORED: &str = "ETag: \"0x8DE48F3A0000000\"\r\nx-ms-version: 2026-02
 const AZURE_DOCUMENT: &str = "Content-Type: application/xml\r\nx-ms-version: 2026-02-06\r\n";
 const AZURE_CONTAINER: &str = "ETag: \"0x8DE48F3A0000000\"\r\nx-ms-version: 2026-02-06\r\n";
 
+const AZURE_CONTAINERS: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults \
+     ServiceEndpoint=\"http://127.0.0.1/\"><Containers><Container><Name>bench-azure</Name><Properties>\
+     <Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Etag>\"0x8DE48F3A0000000\"</Etag></Properties>\
+     </Container></Containers><NextMarker /></EnumerationResults>";
+
 const FEW: [&str; 4] = ["1KiB", "64KiB", "1MiB", "64MiB"];
 
 pub(crate) static THOUSAND_OF_S3: LazyLock<String> = LazyLock::new(|| contents(thousand()));
 static FEW_OF_S3: LazyLock<String> = LazyLock::new(|| contents(few()));
 static THOUSAND_BLOBS: LazyLock<String> = LazyLock::new(|| blobs(thousand()));
 static FEW_BLOBS: LazyLock<String> = LazyLock::new(|| blobs(few()));
+
+/// Tools ask for as many at once, but with a delimiter.
+pub(crate) fn wants_thousand(target: &str) -> bool {
+    let many = ["max-keys=1000", "maxresults=1000"]
+        .iter()
+        .any(|word| target.contains(word));
+    many && !target.contains("delimiter=")
+}
 
 impl Cloud {
     /// By the head of a request; `None` where it is S3's or no store's.
@@ -59,7 +72,7 @@ impl Cloud {
         let lists = target.contains("comp=list&")
             || target.ends_with("comp=list")
             || target.contains("list-type=");
-        let all = target.contains("max-keys=1000") || target.contains("maxresults=1000");
+        let all = wants_thousand(target);
         match (self, method) {
             (Self::Gcs, "GET") if lists && all => document(GCS_DOCUMENT, &THOUSAND_OF_S3),
             (Self::Gcs, "GET") if lists => document(GCS_DOCUMENT, &FEW_OF_S3),
@@ -67,6 +80,9 @@ impl Cloud {
             (Self::Gcs, "GET" | "HEAD") => object(GCS_OBJECT, target),
             // Uploads are answered by the caller.
             (Self::Gcs, _) => said("204 No Content", GCS_DOCUMENT),
+            (Self::Azure, "GET") if lists && !target.contains("restype=container") => {
+                document(AZURE_DOCUMENT, AZURE_CONTAINERS)
+            }
             (Self::Azure, "GET") if lists && all => document(AZURE_DOCUMENT, &THOUSAND_BLOBS),
             (Self::Azure, "GET") if lists => document(AZURE_DOCUMENT, &FEW_BLOBS),
             (Self::Azure, "GET" | "HEAD") if target.contains("restype=container") => {

@@ -3,8 +3,8 @@
 //! Blob Storage is answered in them (`clouds.rs`).
 //!
 //! - `GET /bucket/.../64KiB` gives as many bytes as the last path segment says; `HEAD` says how many.
-//!   `GET /` lists one bucket, `GET /bucket?list-type=2` the sizes that the comparison asks for, or 1,000 keys with
-//!   `max-keys=1000`.
+//!   `GET /` lists the buckets, `GET /bucket?list-type=2` the sizes that the comparison asks for, or 1,000 keys where
+//!   as many are asked for without a delimiter.
 //! - `PUT` reads the whole body before it answers, with the `ETag` that as many bytes of filler have.
 //! - `POST` gives a chat completion. With `"stream":true` it is an SSE stream of `max_tokens` events (64 by
 //!   default), each written by itself; `"user":"delay-ms=500"` waits so long before each.
@@ -65,7 +65,8 @@ const USAGE_EVENT: &str = concat!(
 const BUCKETS: &str = concat!(
     r#"<?xml version="1.0" encoding="UTF-8"?>"#,
     r#"<ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Owner><ID>1</ID></Owner>"#,
-    "<Buckets><Bucket><Name>bench</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket></Buckets>",
+    "<Buckets><Bucket><Name>bench</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket>",
+    "<Bucket><Name>bench-gcs</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket></Buckets>",
     "</ListAllMyBucketsResult>"
 );
 
@@ -175,7 +176,7 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
             head_of(socket, "200 OK", "application/xml", BUCKETS.len(), BUCKETS)
         }
         "GET" if target.contains("list-type=") || target.contains("delimiter=") => {
-            let listing = if target.contains("max-keys=1000") {
+            let listing = if clouds::wants_thousand(target) {
                 clouds::THOUSAND_OF_S3.as_str()
             } else {
                 &listing()

@@ -18,7 +18,7 @@ use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::Answer;
 use crate::proxy::late::{self, Outcome};
-use crate::proxy::record::{Exchanges, Record};
+use crate::proxy::record::Record;
 use crate::proxy::{relay, storage};
 use crate::storage as model;
 use crate::storage::codec::Target;
@@ -100,7 +100,7 @@ pub async fn run(
         committed: Arc::new(AtomicBool::new(committed)),
     };
     if hop.op.request().row().reply == route::Reply::Late {
-        return run.late(client, record, &asked, planned).await;
+        return Box::pin(run.late(client, record, &asked, planned)).await;
     }
     let outcome = run
         .perform(Some(client), record, &op, planned, upload.as_mut())
@@ -162,10 +162,24 @@ impl Run<'_> {
         planned: Plan,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
-        let mut told = match planned {
-            Plan::Translate => self.translate(client, record, op, upload).await?,
-            Plan::Probe(probe) => self.probe(client, record, op, probe, upload).await?,
-            Plan::Compose(machine) => self.compose(client, record, op, machine, upload).await?,
+        let told = match planned {
+            Plan::Translate => self.translate(client, record, op, upload).await,
+            Plan::Probe(probe) => Box::pin(self.probe(client, record, op, probe, upload)).await,
+            Plan::Compose(machine) => {
+                Box::pin(self.compose(client, record, op, machine, upload)).await
+            }
+        };
+        let mut told = match told {
+            // What the store cannot copy by itself, it can be sent.
+            Err(error)
+                if error.kind() == Kind::Unsupported
+                    && op.is_copy()
+                    && planned != Plan::Compose(Machine::StreamCopy) =>
+            {
+                let machine = Machine::StreamCopy;
+                Box::pin(self.compose(None, record, op, machine, None)).await?
+            }
+            told => told?,
         };
         self.tokens.seal(op, &mut told.reply)?;
         Ok(told)
@@ -175,7 +189,7 @@ impl Run<'_> {
     async fn translate(
         &self,
         mut client: Option<&mut Client>,
-        record: &mut dyn Exchanges,
+        record: &mut Record,
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
@@ -202,7 +216,7 @@ impl Run<'_> {
     async fn probe(
         &self,
         mut client: Option<&mut Client>,
-        record: &mut dyn Exchanges,
+        record: &mut Record,
         op: &Operation,
         probe: Probe,
         mut upload: Option<&mut Upload>,
@@ -244,6 +258,12 @@ impl Run<'_> {
                     return Ok(Told::from(Reply::NotModified(same)));
                 }
             };
+            let can = self.lane.codec.capability(self.lane.bucket);
+            if let Some(machine) = plan::plan_seen(&settled, &can) {
+                return self
+                    .compose(client, record, &settled, machine, upload)
+                    .await;
+            }
             let told = self
                 .lane
                 .exchange(

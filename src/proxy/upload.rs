@@ -8,6 +8,8 @@
 //!
 //! The server's answer is watched for meanwhile: an early refusal ends the upload and reaches the client.
 
+mod digest;
+
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,8 +21,9 @@ use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::client::{Client, TOO_SLOW};
 use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, endless};
 use crate::proxy::upstream::Upstream;
-use crate::storage::object::{Digests, Observed, Observer};
+use crate::storage::object::{Digests, Observed};
 use crate::telemetry::labels::UpstreamError;
+use digest::Digesting;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
 const REPLAY_BYTES_MAX: u64 = 64 * 1024;
@@ -64,7 +67,7 @@ pub struct ClientBody {
     replayable: bool,
     ended: bool,
     /// Digests of what is released.
-    observer: Observer,
+    digesting: Digesting,
 }
 
 /// Who sends a body.
@@ -85,7 +88,9 @@ pub trait Source: Send {
     fn refused(&mut self, error: &Error);
 
     /// Why the request fails for this one's sake; it has been counted.
-    fn failed(&self) -> Option<UpstreamError>;
+    fn failed(&self) -> Option<UpstreamError> {
+        None
+    }
 }
 
 /// What a sender sent, `None` at its end, and how long it was waited for.
@@ -102,6 +107,14 @@ impl Read {
 }
 
 impl Sender<'_> {
+    /// The same, lent for a shorter time.
+    pub fn by_ref(&mut self) -> Sender<'_> {
+        match self {
+            Self::Client(client) => Sender::Client(client),
+            Self::Upstream(source) => Sender::Upstream(&mut **source),
+        }
+    }
+
     async fn read(&mut self) -> Result<Read> {
         let asked = Instant::now();
         let chunk = match self {
@@ -168,7 +181,7 @@ impl ClientBody {
             released_bytes: 0,
             replayable: true,
             ended: false,
-            observer: Observer::default(),
+            digesting: Digesting::default(),
         }
     }
 
@@ -181,12 +194,12 @@ impl ClientBody {
 
     /// Takes these digests of what is released from now on.
     pub fn observe(&mut self, digests: Digests) {
-        self.observer = Observer::new(digests);
+        self.digesting = Digesting::new(digests, self.length);
     }
 
     /// What was released.
     pub fn observed(&self) -> Observed {
-        self.observer.observed()
+        self.digesting.observed()
     }
 
     /// Whether everything released so far could be sent again.
@@ -205,6 +218,31 @@ impl ClientBody {
         }
         self.primed = out;
         Ok(())
+    }
+
+    /// The next bytes that may leave, for whoever sends them in requests of its own; `None`: all have, and all was
+    /// verified. May be cancelled.
+    pub async fn next_released(&mut self, sender: &mut Sender<'_>) -> Result<Option<Bytes>> {
+        self.say_continue(sender).await?;
+        self.digesting.advance().await?;
+        loop {
+            while !self.primed.is_empty() {
+                let chunk = self.primed.remove(0);
+                if !chunk.is_empty() {
+                    self.digesting.update(&chunk);
+                    return Ok(Some(chunk));
+                }
+            }
+            if self.ended {
+                self.digesting.finish().await?;
+                return Ok(None);
+            }
+            let read = sender.read().await?;
+            let mut out = Chunks::new();
+            // A failed check drops what it handed on.
+            self.take(read, sender, &mut out)?;
+            self.primed = out;
+        }
     }
 
     async fn say_continue(&mut self, sender: &mut Sender<'_>) -> Result<()> {
@@ -233,7 +271,7 @@ impl ClientBody {
     }
 
     fn remember(&mut self, chunk: &Bytes) {
-        self.observer.update(chunk);
+        self.digesting.update(chunk);
         self.released_bytes += chunk.len() as u64;
         if self.released_bytes > REPLAY_BYTES_MAX {
             self.replayable = false;
@@ -351,7 +389,10 @@ pub async fn pump(
             answered = upstream.read_head() => {
                 answered.map_err(|error| Failure::Upstream(broken(&error)))?;
                 if upstream.has_final_head() {
-                    return Ok(if body.is_released() { Sent::Whole } else { Sent::Answered });
+                    if !body.is_released() {
+                        return Ok(Sent::Answered);
+                    }
+                    break;
                 }
                 informational += 1;
                 if informational > INFORMATIONAL_MAX {
@@ -365,6 +406,7 @@ pub async fn pump(
         body.take(read, sender, &mut out).map_err(Failure::Client)?;
         send_released(upstream, body, &mut out).await?;
     }
+    body.digesting.finish().await.map_err(Failure::Client)?;
     Ok(Sent::Whole)
 }
 
@@ -380,7 +422,7 @@ async fn send_released(
     for chunk in out.drain(..) {
         write(upstream, &chunk).await?;
     }
-    Ok(())
+    body.digesting.advance().await.map_err(Failure::Client)
 }
 
 async fn write(upstream: &mut Upstream, chunk: &[u8]) -> Result<(), Failure> {

@@ -30,6 +30,8 @@
 //! [`reply::Stored::undo`]). A page may be empty and have a next one: it is asked for ([`op::ListObjects::next`]) before the client
 //! is answered.
 //!
+//! What takes several requests is decided in [`compose`], and carried out by whoever runs the exchanges.
+//!
 //! Ids of uploads and page tokens are plain here. [`token`] seals them on the way to the client and opens them on the way
 //! back.
 

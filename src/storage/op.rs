@@ -8,11 +8,13 @@
 //!
 //! Plain page tokens and upload ids: sealing them is done at the pipeline's edge.
 
+mod journal;
 mod upload;
 
+pub use journal::{CreateJournal, Journal};
 pub use upload::{
     BlockId, BlockState, ChecksumOver, CompleteUpload, CompletedPart, CopyPiece, CreateUpload,
-    Family, ListPieces, ListUploads, Piece, Pieces, UploadChecksum, UploadPiece, UploadRef,
+    Family, ListPieces, ListUploads, Made, Piece, Pieces, UploadChecksum, UploadPiece, UploadRef,
 };
 
 use super::condition::{ByteRange, Preconditions};
@@ -50,6 +52,8 @@ pub enum Operation {
     ListUploads(ListUploads),
     CompleteUpload(Box<CompleteUpload>),
     AbortUpload(UploadRef),
+    /// Never a client's.
+    Journal(Journal),
 }
 
 /// The buckets that clients created at one resource.
@@ -270,6 +274,7 @@ impl Operation {
             Self::ListUploads(_) => "ListUploads",
             Self::CompleteUpload(_) => "CompleteUpload",
             Self::AbortUpload(_) => "AbortUpload",
+            Self::Journal(_) => "Journal",
         }
     }
 
@@ -296,6 +301,7 @@ impl Operation {
             Self::ListPieces(list) => Some(&list.upload.key),
             Self::CompleteUpload(complete) => Some(&complete.upload.key),
             Self::AbortUpload(upload) => Some(&upload.key),
+            Self::Journal(journal) => Some(&journal.upload()?.key),
         }
     }
 
@@ -322,7 +328,8 @@ impl Operation {
             | Self::ListPieces(_)
             | Self::ListUploads(_)
             | Self::CompleteUpload(_)
-            | Self::AbortUpload(_) => None,
+            | Self::AbortUpload(_)
+            | Self::Journal(_) => None,
         }
     }
 
@@ -354,6 +361,7 @@ impl Operation {
             | Self::CopyPiece(_)
             | Self::CompleteUpload(_)
             | Self::AbortUpload(_) => false,
+            Self::Journal(journal) => journal.only_reads(),
         }
     }
 }

@@ -112,7 +112,17 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
         | Operation::CreateBucket(_)
         // Where no versions are kept, those that are there are all.
         | Operation::ListObjects(_) => Ok(Plan::Translate),
+        Operation::Journal(_) => Err(Error::internal("a machine's own request")),
     }
+}
+
+/// What becomes of an operation once its source was looked at. `None`: it is sent.
+pub fn plan_seen(op: &Operation, can: &Capability) -> Option<Machine> {
+    let Operation::CopyObject(copy) = op else {
+        return None;
+    };
+    let seen = copy.source.seen.as_ref()?;
+    (seen.size > can.copy_bytes_max).then_some(Machine::SplitCopy)
 }
 
 fn plan_read(read: &ReadObject, can: &Capability) -> Result<Plan> {

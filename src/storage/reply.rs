@@ -3,6 +3,7 @@
 //! Keys are the client's: a codec takes the bucket's prefix off what it read. Objects' bytes are not here; they are
 //! streamed past it.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::condition::{Pin, Preconditions, Span};
@@ -36,6 +37,9 @@ pub enum Reply {
     Upload(Box<str>),
     Pieces(PiecePage),
     Uploads(UploadPage),
+    /// The records of a journal.
+    Journal(Bytes),
+    Journals(JournalPage),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,6 +218,13 @@ pub struct UploadPage {
     pub prefixes: Vec<Box<str>>,
     /// Key and id of the last, where there are more.
     pub next: Option<(Box<str>, Box<str>)>,
+}
+
+/// Uploads by their journals, unsorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalPage {
+    pub uploads: Vec<ListedUpload>,
+    pub next: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -143,7 +143,8 @@ fn upload_of(op: &mut Operation) -> Option<&mut UploadRef> {
         | Operation::GetTags(_)
         | Operation::PutTags(_)
         | Operation::CreateUpload(_)
-        | Operation::ListUploads(_) => None,
+        | Operation::ListUploads(_)
+        | Operation::Journal(_) => None,
     }
 }
 

@@ -1,7 +1,11 @@
 //! What takes several requests at the store: one function for each machine of the plan.
 
+mod bridge;
+mod copied;
 mod copy;
 mod delete;
+mod split;
+mod stage;
 
 use super::Run;
 use super::lane::Told;
@@ -20,17 +24,22 @@ impl Run<'_> {
         record: &mut Record,
         op: &Operation,
         machine: Machine,
-        _upload: Option<&mut Upload>,
+        upload: Option<&mut Upload>,
     ) -> Result<Told> {
         match machine {
             Machine::DeleteEach => self.delete_each(client, record, batch(op)?).await,
             Machine::DeleteBatches => self.delete_batches(client, record, batch(op)?).await,
             Machine::DeleteEmptyBucket => self.delete_empty_bucket(client, record).await,
             Machine::StreamCopy => self.stream_copy(record, op).await,
-            Machine::SplitPut
-            | Machine::SplitCopy
-            | Machine::BridgeUpload
-            | Machine::SynthesizeUploads => Err(not_composed()),
+            Machine::BridgeUpload => self.bridge(client, record, op, upload).await,
+            Machine::SynthesizeUploads => self.list_uploads(record, op).await,
+            Machine::SplitCopy => Ok(Told::from(self.split_copy(record, op).await?)),
+            Machine::SplitPut => match (op, client, upload) {
+                (Operation::PutObject(put), Some(client), Some(upload)) => Ok(Told::from(
+                    self.split_put(client, record, put, upload).await?,
+                )),
+                (_, _, _) => Err(Error::internal("no upload to be split")),
+            },
         }
     }
 }
@@ -40,10 +49,4 @@ fn batch(op: &Operation) -> Result<&DeleteObjects> {
         return Err(Error::internal("a machine for another operation"));
     };
     Ok(batch)
-}
-
-fn not_composed() -> Error {
-    Error::unsupported(
-        "This request takes several at the store of this bucket, which is not implemented.",
-    )
 }

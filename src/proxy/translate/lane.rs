@@ -23,8 +23,8 @@ use crate::storage as model;
 use crate::storage::codec::{
     ReplyBody, ReplyHead, Target, Upstream, UpstreamBody, UpstreamHead, UpstreamRequest,
 };
-use crate::storage::object::{Extent, Observed, StoredChecksum};
-use crate::storage::op::Operation;
+use crate::storage::object::{Extent, ObjectMeta, Observed, StoredChecksum};
+use crate::storage::op::{Operation, ReadObject};
 use crate::storage::reply::Reply;
 use crate::storage::s3::body::Trailing;
 
@@ -66,8 +66,25 @@ impl Lane<'_> {
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {
-        self.exchange_at(&self.target(), client, record, op, upload)
-            .await
+        // Boxed, here and below: a future is moved on its way into the one that awaits it, and this one is large.
+        Box::pin(self.exchange_at(&self.target(), client, record, op, upload)).await
+    }
+
+    /// What is known of an object, if there is one.
+    pub(super) async fn look(
+        &self,
+        record: &mut dyn Exchanges,
+        look: ReadObject,
+    ) -> Result<Option<ObjectMeta>> {
+        let look = Operation::HeadObject(Box::new(look));
+        match self.exchange(None, record, &look, None).await {
+            Ok(told) => match told.reply {
+                Reply::Object(found) => Ok(Some(found.meta)),
+                _ => Err(Error::internal("no answer to a look")),
+            },
+            Err(error) if error.kind() == Kind::ObjectNotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// One request whose body comes from `source`, and its answer.
@@ -114,6 +131,7 @@ impl Lane<'_> {
             .await
     }
 
+    /// Where the operation goes.
     pub(super) fn target(&self) -> Target<'_> {
         Target {
             bucket: self.bucket,

@@ -126,6 +126,7 @@ fn kind(op: &Operation, status: StatusCode, code: &str) -> Kind {
         return Kind::UpstreamAuth;
     }
     match code {
+        "BlobNotFound" if matches!(op, Operation::Journal(_)) => return Kind::UploadNotFound,
         // Its name is taken until the service has cleared it away.
         "ContainerBeingDeleted" if matches!(op, Operation::CreateBucket(_)) => {
             return Kind::Conflict;

@@ -61,6 +61,9 @@ pub const PACKED: &str = "aqueduct_meta";
 pub const ETAG: &str = "aqueduct_etag";
 /// Sizes of the parts that it was uploaded in, equal ones counted: `8388608*12,17`.
 pub const PARTS: &str = "aqueduct_parts";
+/// Of an upload's journal: the key that is uploaded to, and the tier that it is to have.
+pub const JOURNAL_KEY: &str = "aqueduct_key";
+pub const JOURNAL_TIER: &str = "aqueduct_tier";
 /// The upload that it was completed by.
 pub const UPLOAD: &str = "aqueduct_upload";
 pub const EXPIRES: &str = "aqueduct_expires";

@@ -4,12 +4,13 @@
 //! the service keeps of a blob that was stored in one request, or the one that we keep in its metadata; see
 //! [`names::ETAG`]. The marks are what operations are pinned by.
 
-pub mod blocks;
+mod blocks;
 mod copy;
 mod decode;
 mod draft;
 mod encode;
 mod headers;
+mod journal;
 mod listing;
 
 use http::StatusCode;
@@ -21,8 +22,9 @@ use crate::storage::capability::{Capability, Native};
 use crate::storage::codec::{
     DOCUMENT_BYTES_MAX, FAILURE_BYTES_MAX, ReplyBody, ReplyHead, Target, Upstream, UpstreamRequest,
 };
+use crate::storage::compose::journal::JOURNAL_BYTES_MAX;
 use crate::storage::object::{ChecksumKind, Digests, Observed};
-use crate::storage::op::{Family, Operation};
+use crate::storage::op::{Family, Journal, Operation};
 use crate::storage::reply::Reply;
 
 /// The codec.
@@ -68,13 +70,14 @@ impl Upstream for Azure {
         encode::request(op, target)
     }
 
-    /// The MD5 is the ETag, unless the client told it: then it is the one that the service compares. The CRC64 costs next
+    /// The MD5 is the ETag of an object, unless the client told it: then it is the one that the service compares. The CRC64 costs next
     /// to nothing, and the service tells its own.
     fn digests(&self, op: &Operation) -> Digests {
         op.body().map_or_else(Digests::default, |body| Digests {
             crc32c: false,
             crc64nvme: true,
-            md5: body.checksum(ChecksumKind::Md5).is_none(),
+            md5: !matches!(op, Operation::UploadPiece(_))
+                && body.checksum(ChecksumKind::Md5).is_none(),
         })
     }
 
@@ -92,8 +95,11 @@ impl Upstream for Azure {
             Operation::ListBuckets(_)
             | Operation::ListObjects(_)
             | Operation::GetTags(_)
-            | Operation::ListPieces(_) => ReplyBody::Document {
+            | Operation::Journal(Journal::List(_)) => ReplyBody::Document {
                 bytes_max: DOCUMENT_BYTES_MAX,
+            },
+            Operation::Journal(Journal::Read(_)) => ReplyBody::Document {
+                bytes_max: JOURNAL_BYTES_MAX,
             },
             Operation::HeadBucket
             | Operation::CreateBucket(_)
@@ -108,9 +114,13 @@ impl Upstream for Azure {
             | Operation::CreateUpload(_)
             | Operation::UploadPiece(_)
             | Operation::CopyPiece(_)
+            | Operation::ListPieces(_)
             | Operation::ListUploads(_)
             | Operation::CompleteUpload(_)
-            | Operation::AbortUpload(_) => ReplyBody::None,
+            | Operation::AbortUpload(_)
+            | Operation::Journal(
+                Journal::Create(_) | Journal::Append { .. } | Journal::Delete(_),
+            ) => ReplyBody::None,
         }
     }
 

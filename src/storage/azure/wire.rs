@@ -93,30 +93,6 @@ pub(super) fn block_list<'a>(blocks: impl Iterator<Item = (&'a BlockId, BlockSta
     out.into()
 }
 
-/// The blocks that are in no blob yet, with their sizes.
-pub(super) fn uncommitted(document: &[u8]) -> Result<Vec<(BlockId, u64)>> {
-    let mut blocks = Vec::new();
-    let (mut name, mut size) = (String::new(), None);
-    read(document, "BlockList", |node| {
-        match (node.path, node.part) {
-            (["BlockList", "UncommittedBlocks", "Block", "Name"], Part::Close(text)) => name = text,
-            (["BlockList", "UncommittedBlocks", "Block", "Size"], Part::Close(text)) => {
-                size = text.trim().parse().ok();
-            }
-            (["BlockList", "UncommittedBlocks", "Block"], Part::Close(_)) => {
-                let id = STANDARD.decode(name.trim()).map_err(broken)?;
-                let size = size
-                    .take()
-                    .ok_or_else(|| broken("a block without a size"))?;
-                blocks.push((BlockId(id.into()), size));
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(blocks)
-}
-
 pub(super) fn broken(detail: impl std::fmt::Display) -> Error {
     Error::new(Kind::UpstreamBroken, "The store's answer is not valid.").with_detail(detail)
 }

@@ -200,7 +200,8 @@ impl<'a> Copying<'a> {
             return Ok(());
         }
         let message = "The answer of the source's store is not valid.";
-        Err(Error::new(Kind::UpstreamBroken, message).with_detail("other bytes than were asked for"))
+        Err(Error::new(Kind::UpstreamBroken, message)
+            .with_detail("other bytes than were asked for"))
     }
 
     /// The upload. `tags` are the source's, where they had to be asked for.

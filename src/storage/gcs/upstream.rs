@@ -111,7 +111,8 @@ impl Upstream for Gcs {
             | Operation::ListPieces(_)
             | Operation::ListUploads(_)
             | Operation::CompleteUpload(_)
-            | Operation::AbortUpload(_) => ReplyBody::Document {
+            | Operation::AbortUpload(_)
+            | Operation::Journal(_) => ReplyBody::Document {
                 bytes_max: DOCUMENT_BYTES_MAX,
             },
         }

@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
 use md5::{Digest, Md5};
+use sha1::Sha1;
+use sha2::Sha256;
 use smallvec::SmallVec;
 
 /// Longest value in base64.
@@ -40,6 +42,15 @@ impl ChecksumKind {
             Self::Sha256 => 32,
         }
     }
+
+    fn crc(self) -> Option<CrcAlgorithm> {
+        match self {
+            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
+            Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
+            Self::Md5 | Self::Sha1 | Self::Sha256 => None,
+        }
+    }
 }
 
 /// The digest of some bytes. A CRC's bytes are in network order.
@@ -63,6 +74,45 @@ impl Checksum {
             return None;
         }
         Self::new(kind, &STANDARD.decode(text).ok()?)
+    }
+
+    /// The checksum of parts' checksums, where each part has one of this kind.
+    pub fn of_parts<'a>(
+        kind: ChecksumKind,
+        parts: impl Iterator<Item = Option<&'a Self>>,
+    ) -> Option<Self> {
+        let mut bytes = Vec::new();
+        for part in parts {
+            bytes.extend_from_slice(part.filter(|own| own.kind == kind)?.value());
+        }
+        match kind {
+            ChecksumKind::Crc32 | ChecksumKind::Crc32c | ChecksumKind::Crc64Nvme => {
+                Self::of_crc(kind, crc_fast::checksum(kind.crc()?, &bytes))
+            }
+            ChecksumKind::Sha1 => Self::new(kind, &Sha1::digest(&bytes)),
+            ChecksumKind::Sha256 => Self::new(kind, &Sha256::digest(&bytes)),
+            ChecksumKind::Md5 => None,
+        }
+    }
+
+    /// That of these bytes and then `length` others, of which only their checksum is known. `None`: of hashes nobody
+    /// can tell.
+    pub fn followed_by(&self, other: &Self, length: u64) -> Option<Self> {
+        let algorithm = self.kind.crc().filter(|_| self.kind == other.kind)?;
+        let (front, rest) = (self.as_number(), other.as_number());
+        let both = crc_fast::checksum_combine(algorithm, front, rest, length);
+        Self::of_crc(self.kind, both)
+    }
+
+    /// A CRC as a number.
+    pub fn of_crc(kind: ChecksumKind, crc: u64) -> Option<Self> {
+        let bytes = crc.to_be_bytes();
+        Self::new(kind, bytes.get(bytes.len().checked_sub(kind.length())?..)?)
+    }
+
+    fn as_number(&self) -> u64 {
+        let bytes = self.value.iter();
+        bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     pub fn kind(&self) -> ChecksumKind {
@@ -182,5 +232,25 @@ mod tests {
             assert_eq!(observed.bytes, 9);
         }
         assert_eq!(Observer::default().observed(), Observed::default());
+    }
+
+    #[test]
+    fn the_crc_of_the_whole_follows_from_those_of_its_pieces() {
+        use ChecksumKind::{Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
+        let of = |kind: ChecksumKind, bytes: &[u8]| {
+            Checksum::of_crc(kind, crc_fast::checksum(kind.crc().unwrap(), bytes)).unwrap()
+        };
+        for kind in [Crc32, Crc32c, Crc64Nvme] {
+            for cut in [0, 1, 4, 9] {
+                let (front, rest) = b"123456789".split_at(cut);
+                let both = of(kind, front).followed_by(&of(kind, rest), rest.len() as u64);
+                assert_eq!(both, Some(of(kind, b"123456789")), "{kind:?} {cut}");
+            }
+        }
+        for kind in [Md5, Sha1, Sha256] {
+            let some = Checksum::new(kind, &vec![7; kind.length()]).unwrap();
+            assert_eq!(some.followed_by(&some, 1), None);
+        }
+        assert_eq!(of(Crc32, b"").followed_by(&of(Crc32c, b""), 0), None);
     }
 }

@@ -120,7 +120,15 @@ pub struct CompleteUpload {
     pub checksum: Option<(UploadChecksum, Checksum)>,
     /// For a family in which they come with the end.
     pub attributes: Option<Attributes>,
-    /// Of the parts, in their order, where they were looked up: for a store that would not know them.
+    /// What a store that makes an object of blocks would not know of it.
+    pub made: Option<Made>,
+}
+
+/// What clients are to know of an object that was made of blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub etag: ETag,
+    /// Of the parts that it was sent in, in their order. None: it was sent in one.
     pub part_sizes: Vec<u64>,
 }
 

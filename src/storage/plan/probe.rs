@@ -2,7 +2,7 @@
 
 use super::unsupported;
 use crate::error::{Error, Kind, Result};
-use crate::storage::condition::{ByteRange, Preconditions, Use, Verdict};
+use crate::storage::condition::{ByteRange, Preconditions, Span, Use, Verdict};
 use crate::storage::object::{Attributes, ObjectMeta};
 use crate::storage::op::{Operation, ReadObject, Selection};
 use crate::storage::reply::NotModified;
@@ -12,7 +12,8 @@ use crate::storage::reply::NotModified;
 pub enum Probe {
     /// At the object that is read or written: its conditions are decided by us, and held by the store's own mark.
     Object,
-    /// At the source of a copy: its metadata or its tags are kept while the other is replaced.
+    /// At the source of a copy: its metadata or its tags are kept while the other is replaced, or its size tells how it is
+    /// cut.
     Source,
 }
 
@@ -30,6 +31,9 @@ impl Probe {
         let (object, customer_key) = match (self, op) {
             (Self::Source, Operation::CopyObject(copy)) => {
                 (&copy.source.object, copy.source.customer_key.clone())
+            }
+            (Self::Source, Operation::CopyPiece(piece)) => {
+                (&piece.source.object, piece.source.customer_key.clone())
             }
             (Self::Object, Operation::GetObject(read) | Operation::HeadObject(read)) => {
                 (&read.object, read.customer_key.clone())
@@ -73,6 +77,13 @@ impl Probe {
                         ..Attributes::default()
                     });
                 }
+            }
+            (Self::Source, Operation::CopyPiece(piece)) => {
+                let found = found.ok_or_else(missing)?;
+                judge(&piece.source.conditions, Some(found), Use::Write)?;
+                piece.source.conditions = pinned(Some(found))?;
+                piece.source.seen = Some(Box::new(found.clone()));
+                piece.range = piece.range.map(|range| inside(range, found)).transpose()?;
             }
             (Self::Object, Operation::GetObject(read) | Operation::HeadObject(read)) => {
                 let found = found.ok_or_else(missing)?;
@@ -151,6 +162,23 @@ fn resolve(what: Selection, found: &ObjectMeta) -> Result<Selection> {
         }
         Selection::Part(number) => part(number, found, outside),
     }
+}
+
+/// A piece of an object is all that was asked for, or nothing.
+fn inside(range: ByteRange, found: &ObjectMeta) -> Result<ByteRange> {
+    let span = range.within(found.size);
+    let all = span.filter(|span| match range {
+        ByteRange::Span { last, .. } => last == span.last,
+        ByteRange::From(_) | ByteRange::Last(_) => true,
+    });
+    let Span { first, last } = all.ok_or_else(|| {
+        let message = format!(
+            "Range specified is not valid for source object of size: {}",
+            found.size
+        );
+        Error::new(Kind::InvalidArgument, message)
+    })?;
+    Ok(ByteRange::Span { first, last })
 }
 
 fn part(number: u16, found: &ObjectMeta, outside: impl Fn() -> Error) -> Result<Selection> {

@@ -111,7 +111,7 @@ fn complete(conditions: Preconditions) -> Operation {
         size: None,
         checksum: None,
         attributes: None,
-        part_sizes: Vec::new(),
+        made: None,
     }))
 }
 

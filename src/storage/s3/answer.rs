@@ -160,6 +160,8 @@ fn success(asked: &Asked<'_>, reply: &Reply) -> Result<Answer> {
             | Reply::Object(_)
             | Reply::Pieces(_)
             | Reply::Uploads(_)
+            | Reply::Journal(_)
+            | Reply::Journals(_)
             | Reply::Buckets(_),
             _,
         ) => return Err(Error::internal("a reply to another operation")),

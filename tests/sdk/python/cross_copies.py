@@ -15,7 +15,7 @@ class Objects(CrossCase):
     def test_everything_is_kept_in_every_direction(self):
         body = bed.random_bytes(300_000)
         for source in ALL:
-            self.put(source, body=body, Metadata={"a": "1", "umlaut": "zürich"}, ContentType="text/one",
+            self.put(source, body=body, Metadata={"a": "1", "umlaut": "=?UTF-8?B?esO8cmljaA==?="}, ContentType="text/one",
                      CacheControl="no-cache", ContentDisposition="inline", ContentLanguage="de", Tagging="k=v&n=2")
         for source, target in PAIRS:
             with self.subTest(source=source, target=target):
@@ -24,7 +24,7 @@ class Objects(CrossCase):
                 got = self.get(target, key)
                 self.assertEqual(hashlib.sha256(got["Body"].read()).digest(), hashlib.sha256(body).digest())
                 self.assertEqual(self.at_store(target, key), sha256(body))
-                self.assertEqual(got["Metadata"]["a"], "1")
+                self.assertEqual(got["Metadata"], {"a": "1", "umlaut": "=?UTF-8?B?esO8cmljaA==?="})
                 self.assertEqual((got["ContentType"], got["CacheControl"], got["ContentDisposition"], got["ContentLanguage"]),
                                  ("text/one", "no-cache", "inline", "de"))
                 self.assertEqual(result["ETag"], got["ETag"])
@@ -84,13 +84,14 @@ class Objects(CrossCase):
         for source, target in (("x-gcs", "x-azure"), ("x-azure", "x-gcs"), ("x-s3", "x-azure"), ("x-gcs", "x-s3")):
             with self.subTest(source=source, target=target):
                 self.put(source, body=b"new")
-                self.copy(source, target, IfNoneMatch="*")
-                self.refused("PreconditionFailed", self.copy, source, target, IfNoneMatch="*", status=412)
-                etag = self.put(target, "copy", b"old")["ETag"]
-                self.refused("PreconditionFailed", self.copy, source, target, IfMatch='"00"', status=412)
-                self.assertEqual(self.at_store(target), sha256(b"old"))
-                self.copy(source, target, IfMatch=etag)
-                self.assertEqual(self.at_store(target), sha256(b"new"))
+                to = (source, target, f"of {source}")
+                self.copy(*to, IfNoneMatch="*")
+                self.refused("PreconditionFailed", self.copy, *to, IfNoneMatch="*", status=412)
+                etag = self.put(target, to[2], b"old")["ETag"]
+                self.refused("PreconditionFailed", self.copy, *to, IfMatch='"00"', status=412)
+                self.assertEqual(self.at_store(target, to[2]), sha256(b"old"))
+                self.copy(*to, IfMatch=etag)
+                self.assertEqual(self.at_store(target, to[2]), sha256(b"new"))
 
     def test_what_is_not_there(self):
         for source, target in (("x-gcs", "x-azure"), ("x-azure", "x-s3"), ("x-s3", "x-gcs")):
@@ -119,7 +120,10 @@ class Parts(CrossCase):
         body = bed.random_bytes(11 * MIB)
         for source in ("x-azure", "x-s3", "x-gcs"):
             self.put(source, body=body)
-        for source, target in (("x-azure", "x-gcs"), ("x-s3", "x-gcs"), ("x-gcs", "x-s3"), ("x-azure", "x-s3"), ("x-gcs", "x-gcs")):
+        for source, target in (
+            ("x-azure", "x-gcs"), ("x-s3", "x-gcs"), ("x-gcs", "x-s3"), ("x-azure", "x-s3"), ("x-gcs", "x-gcs"),
+            ("x-gcs", "x-azure"), ("x-s3", "x-azure"), ("x-azure", "x-azure-other"), ("x-azure", "x-azure-same"),
+        ):
             with self.subTest(source=source, target=target):
                 first = {"CopySource": self.source(source), "CopySourceRange": f"bytes=0-{6 * MIB - 1}"}
                 last = {"CopySource": self.source(source), "CopySourceRange": f"bytes={6 * MIB}-{11 * MIB - 1}"}
@@ -130,7 +134,7 @@ class Parts(CrossCase):
 
     def test_a_range_outside_the_source_is_refused(self):
         self.put("x-azure", body=b"short")
-        for target in ("x-gcs", "x-s3"):
+        for target in ("x-gcs", "x-s3", "x-azure-other"):
             outside = {"CopySource": self.source("x-azure"), "CopySourceRange": "bytes=0-5"}
             self.refused("InvalidArgument", self.upload, target, outside, status=400)
 
@@ -138,7 +142,7 @@ class Parts(CrossCase):
         body = bed.random_bytes(20 * MIB)
         self.put("x-azure", body=body)
         config = bed.boto3.s3.transfer.TransferConfig(multipart_threshold=8 * MIB, multipart_chunksize=8 * MIB)
-        for target in ("x-gcs", "x-s3"):
+        for target in ("x-gcs", "x-s3", "x-azure-other"):
             self.s3.copy(self.source("x-azure"), name(target), self.at + "managed", Config=config)
             self.assertEqual(self.at_store(target, "managed"), sha256(body))
 
@@ -186,7 +190,8 @@ class Faults(CrossCase):
 
 class Itself(CrossCase):
     def test_metadata_changes_in_place(self):
-        for bucket in (*AZURE, *GCS):
+        # Azurite has no Put Blob From URL: with a key it says so, and the bytes go through us; with a signature it fails.
+        for bucket in (*AZURE[:2], *GCS):
             with self.subTest(bucket):
                 etag = self.put(bucket, body=b"the same", Metadata={"a": "1"}, ContentType="text/one", Tagging="k=v")["ETag"]
                 self.copy(bucket, bucket, "k", MetadataDirective="REPLACE", Metadata={"b": "2"}, ContentType="text/two")

@@ -14,15 +14,16 @@ use crate::message::body::BodyStep;
 use crate::policy::route::{Bucket, Resource};
 use crate::proxy::copy::reading::{Reading, Rest, Resumed};
 use crate::proxy::record::{Beside, Record};
+use crate::proxy::translate::compose::stage::Incoming;
 use crate::proxy::translate::lane::{Lane, Told};
 use crate::proxy::translate::{LOOKS_MAX, Run};
-use crate::proxy::upload::ClientBody;
+use crate::proxy::upload::{ClientBody, Sender};
 use crate::proxy::{clock, storage};
 use crate::storage as model;
 use crate::storage::compose::copy::{self, Copying};
 use crate::storage::object::{ObjectMeta, Tags};
-use crate::storage::op::{Operation, ReadObject};
-use crate::storage::plan::{self, Plan, Settled};
+use crate::storage::op::{Operation, Piece, UploadPiece};
+use crate::storage::plan::{self, Machine, Plan, Settled};
 use crate::storage::reply::{Reply, Stored};
 use crate::telemetry::labels::Class;
 
@@ -42,7 +43,7 @@ impl Run<'_> {
         loop {
             looks += 1;
             let look = copy::look(op)?;
-            let found = found(&from, record, look).await?;
+            let found = from.look(record, look).await?;
             let found = found.ok_or_else(missing)?;
             // Nothing has been read of an object that changed since the look.
             match self.copy_found(record, op, &from, &found).await? {
@@ -67,14 +68,16 @@ impl Run<'_> {
         let copying = Copying::plan(op, found, &from_can, &can, bytes_max)?;
         let tags = tags(from, record, &copying).await?;
         let write = self.settled(record, copying.write(tags)?).await?;
-        copying.check_asked(self.lane.codec.digests(&write))?;
         let to = Lane {
             source: None,
             may_repeat: copying.may_repeat(),
             ..self.lane
         };
         // What the target cannot be told is refused before the source is read.
-        to.codec.encode(&write, &to.target())?;
+        if let Write::One(write) = &write {
+            copying.check_asked(to.codec.digests(write))?;
+            to.codec.encode(write, &to.target())?;
+        }
         let read = copying.read();
         let (head, answer) = match from.exchange(None, record, &read, None).await {
             Err(error) if error.kind() == Kind::PreconditionFailed => return Ok(None),
@@ -93,16 +96,29 @@ impl Run<'_> {
         let reading = Reading::new(answer, record.set_aside(), &from.bucket.resource);
         let mut source = Resumed::new(&rest, reading);
         let mut body = self.body(record, &copying);
-        let sent = to.exchange_from(record, &write, &mut body, &mut source);
-        let sent = sent.await;
+        let sent = match &write {
+            Write::One(write) => {
+                let told = to.exchange_from(record, write, &mut body, &mut source);
+                told.await.map(|told| told.reply)
+            }
+            Write::Part(piece, number) => {
+                let (length, declared) = (copying.length(), &piece.body.checksums);
+                let from = Sender::Upstream(&mut source);
+                let from = Incoming::new(&mut body, from, length, declared);
+                self.store_part(record, &piece.upload, *number, from, || None)
+                    .await
+            }
+        };
         record.copy = Some((Arc::clone(from.bucket), source.taken));
         let sent = sent.map_err(|error| copying.not_stored(error))?;
         source.end(&self.lane.engine.dialer).await;
-        let Reply::Stored(stored) = sent.reply else {
+        let Reply::Stored(stored) = sent else {
             return Err(Error::internal("no answer to an upload"));
         };
         if copying.differs(&stored) {
-            take_back(&to, record, &write, &stored).await;
+            if let Write::One(write) = &write {
+                take_back(&to, record, write, &stored).await;
+            }
             return Err(copy::mismatch());
         }
         let copied = copying.stored(*stored, clock::now());
@@ -122,11 +138,12 @@ impl Run<'_> {
     }
 
     /// The upload with its conditions as the target can compare them.
-    async fn settled(&self, record: &mut Record, write: Operation) -> Result<Operation> {
+    async fn settled(&self, record: &mut Record, write: Operation) -> Result<Write> {
         let can = self.lane.codec.capability(self.lane.bucket);
         let probe = match plan::plan(&write, &can, false)? {
-            Plan::Translate => return Ok(write),
+            Plan::Translate => return Ok(Write::One(write)),
             Plan::Probe(probe) => probe,
+            Plan::Compose(Machine::BridgeUpload) => return Write::part(write),
             Plan::Compose(_) => {
                 let message = "A copy to the store of this bucket is not implemented for a source of another one in this form.";
                 return Err(Error::unsupported(message));
@@ -134,38 +151,38 @@ impl Run<'_> {
         };
         let look = probe.request(&write);
         let look = look.ok_or_else(|| Error::internal("a look without an object"))?;
-        let there = found(&self.lane, record, look).await?;
+        let there = self.lane.look(record, look).await?;
         match probe.settle(&write, there.as_ref())? {
-            Settled::Send(write) => Ok(*write),
+            Settled::Send(write) => Ok(Write::One(*write)),
             Settled::NotModified(_) => Err(Error::internal("a write that was not needed")),
         }
     }
 }
 
-/// A look at an object.
-async fn found(
-    lane: &Lane<'_>,
-    record: &mut Record,
-    look: ReadObject,
-) -> Result<Option<ObjectMeta>> {
-    let look = Operation::HeadObject(Box::new(look));
-    match lane.exchange(None, record, &look, None).await {
-        Ok(Told {
-            reply: Reply::Object(found),
-            ..
-        }) => Ok(Some(found.meta)),
-        Ok(_) => Err(Error::internal("no answer to a look")),
-        Err(error) if error.kind() == Kind::ObjectNotFound => Ok(None),
-        Err(error) => Err(error),
+/// How the bytes are written.
+enum Write {
+    /// By one request.
+    One(Operation),
+    /// As a part, at a store whose uploads are blocks.
+    Part(Box<UploadPiece>, u16),
+}
+
+impl Write {
+    fn part(write: Operation) -> Result<Self> {
+        if let Operation::UploadPiece(piece) = write
+            && let Piece::Part(number) = piece.piece
+            && piece.customer_key.is_none()
+        {
+            return Ok(Self::Part(piece, number));
+        }
+        Err(Error::unsupported(
+            "This copy is not implemented for this bucket.",
+        ))
     }
 }
 
 /// The source's tags, where they are kept and not known yet.
-async fn tags(
-    from: &Lane<'_>,
-    record: &mut Record,
-    copying: &Copying<'_>,
-) -> Result<Option<Tags>> {
+async fn tags(from: &Lane<'_>, record: &mut Record, copying: &Copying<'_>) -> Result<Option<Tags>> {
     let Some(object) = copying.tags() else {
         return Ok(None);
     };

@@ -1,70 +1,23 @@
-//! Uploads in parts, as blocks: each part is a block, or two where it is larger than one may be.
+//! Blocks, and the objects that are made of them.
 //!
-//! A block's id says which upload and part it is of, so that a part that is sent again replaces the one before, and two
-//! uploads of one key stay apart until one of them is completed. The upload's id is [`NONCE_BYTES`] in hexadecimal, drawn
-//! by whoever begins an upload; all ids of blocks have the same length, as the service demands. It tells no more of a
-//! block than its size, so the `ETag`s of a listing's parts are not those that their upload was answered with.
+//! The service tells no more of a block than its size, and keeps blocks that no object was made of for a week. Whoever
+//! makes objects of them keeps elsewhere which there are, and what clients are to know of the object.
 
 use http::Method;
-use jiff::Timestamp;
-use md5::{Digest, Md5};
 
 use super::draft::Draft;
 use super::headers::{self, Kept, push};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::policy::route::Bucket;
 use crate::storage::azure::{names, wire};
-use crate::storage::codec::{UpstreamBody, UpstreamRequest};
-use crate::storage::object::{ChecksumKind, ETag, Extent};
+use crate::storage::codec::{UpstreamBody, UpstreamHead, UpstreamRequest};
+use crate::storage::object::{Attributes, ChecksumKind, Extent};
 use crate::storage::op::{
-    BlockId, BlockState, ChecksumOver, CompleteUpload, CompletedPart, ListPieces, Piece, Pieces,
-    UploadPiece, UploadRef,
+    ChecksumOver, CompleteUpload, Made, Piece, Pieces, UploadPiece, UploadRef,
 };
-use crate::storage::reply::{ListedPart, PiecePage};
 
-/// Of an upload's id, before it is written down.
-pub const NONCE_BYTES: usize = 8;
-const ID_BYTES: usize = 16;
-/// Ids of another layout begin anew.
-const LAYOUT: u32 = 1;
-
-/// The name of one block of a part. `slice` counts within a part that is larger than a block.
-pub fn block_id(upload: &UploadRef, part: u16, slice: u16) -> Result<BlockId> {
-    let mut id = Vec::with_capacity(ID_BYTES);
-    id.extend_from_slice(&nonce(&upload.id)?);
-    id.extend_from_slice(&part.to_be_bytes());
-    id.extend_from_slice(&slice.to_be_bytes());
-    id.extend_from_slice(&LAYOUT.to_be_bytes());
-    Ok(BlockId(id.into()))
-}
-
-pub(super) fn nonce(id: &str) -> Result<[u8; NONCE_BYTES]> {
-    let digits = id
-        .bytes()
-        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let nonce = (digits && id.len() == NONCE_BYTES * 2).then(|| u64::from_str_radix(id, 16));
-    match nonce {
-        Some(Ok(nonce)) => Ok(nonce.to_be_bytes()),
-        Some(Err(_)) | None => Err(Error::new(
-            Kind::UploadNotFound,
-            "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
-        )),
-    }
-}
-
-/// The part and slice that a block is, if it is of this upload.
-pub(super) fn part_of(block: &BlockId, upload: [u8; NONCE_BYTES]) -> Option<(u16, u16)> {
-    let rest = block.0.strip_prefix(&upload)?;
-    let (part, rest) = rest.split_first_chunk::<2>()?;
-    let (slice, layout) = rest.split_first_chunk::<2>()?;
-    (*layout == LAYOUT.to_be_bytes())
-        .then(|| (u16::from_be_bytes(*part), u16::from_be_bytes(*slice)))
-}
-
-/// How many blocks a part of this size is.
-pub fn slices(part_bytes: u64) -> u64 {
-    part_bytes.div_ceil(names::BLOCK_BYTES_MAX)
-}
+/// Longest list of parts' sizes that is kept with an object: its own metadata wants room too.
+const PARTS_BYTES_MAX: usize = 2048;
 
 pub(super) fn put(piece: &UploadPiece, bucket: &Bucket) -> Result<UpstreamRequest> {
     let mut draft = block(&piece.upload, &piece.piece, bucket)?;
@@ -84,16 +37,10 @@ pub(super) fn put(piece: &UploadPiece, bucket: &Bucket) -> Result<UpstreamReques
     Ok(draft.finish(Method::PUT, UpstreamBody::Stream))
 }
 
-/// A request for one block, by its number or its name.
+/// A request for one block.
 pub(super) fn block(upload: &UploadRef, piece: &Piece, bucket: &Bucket) -> Result<Draft> {
-    let numbered;
-    let id = match piece {
-        Piece::Part(number) => {
-            numbered = block_id(upload, *number, 0)?;
-            &numbered
-        }
-        Piece::Block(id) => id,
-        Piece::Range { .. } => return Err(Error::internal("a piece of another family")),
+    let Piece::Block(id) = piece else {
+        return Err(Error::internal("a piece of another family"));
     };
     let mut draft = Draft::blob(bucket, &upload.key)?;
     draft.query("comp", "block");
@@ -101,121 +48,62 @@ pub(super) fn block(upload: &UploadRef, piece: &Piece, bucket: &Bucket) -> Resul
     Ok(draft)
 }
 
-pub(super) fn list(list: &ListPieces, bucket: &Bucket) -> Result<UpstreamRequest> {
-    nonce(&list.upload.id)?;
-    let mut draft = Draft::blob(bucket, &list.upload.key)?;
-    draft.query("comp", "blocklist");
-    draft.query("blocklisttype", "uncommitted");
-    Ok(draft.empty(Method::GET))
-}
-
-/// The parts of one upload, of all blocks that wait at its key. `at`: what stands for the time of each.
-pub(super) fn page(list: &ListPieces, document: &[u8], at: Timestamp) -> Result<PiecePage> {
-    let upload = nonce(&list.upload.id)?;
-    let blocks = wire::uncommitted(document)?;
-    let mut slices: Vec<((u16, u16), u64)> = blocks
-        .iter()
-        .filter_map(|(block, size)| Some((part_of(block, upload)?, *size)))
-        .collect();
-    slices.sort_unstable();
-    let mut page = PiecePage::default();
-    let most = list.max.and_then(|max| usize::try_from(max).ok());
-    let after = list.after.unwrap_or(0);
-    for slices in slices.chunk_by(|((left, _), _), ((right, _), _)| left == right) {
-        let Some(((number, _), _)) = slices.first() else {
-            continue;
-        };
-        if *number <= after {
-            continue;
-        }
-        if most.is_some_and(|most| page.parts.len() >= most) {
-            page.next = page.parts.last().map(|part| part.number);
-            break;
-        }
-        let mut mark = Md5::new();
-        mark.update(upload);
-        mark.update(number.to_be_bytes());
-        page.parts.push(ListedPart {
-            number: *number,
-            size: slices.iter().map(|(_, size)| size).sum(),
-            etag: ETag::of_parts(mark.finalize().into(), 1),
-            last_modified: at,
-            checksums: Vec::new(),
-        });
-    }
-    Ok(page)
-}
-
 /// Makes the object of its blocks, with all that is stored beside it.
 pub(super) fn commit(complete: &CompleteUpload, bucket: &Bucket) -> Result<UpstreamRequest> {
-    let upload = &complete.upload;
-    let document = match &complete.pieces {
-        Pieces::Parts(parts) => {
-            nonce(&upload.id)?;
-            let blocks = blocks_of(complete, parts)?;
-            // Not the latest: of the object that is there now, none is meant.
-            wire::block_list(blocks.iter().map(|id| (id, BlockState::Uncommitted)))
-        }
-        Pieces::Blocks(blocks) => wire::block_list(blocks.iter().map(|(id, state)| (id, *state))),
-        Pieces::Ranges(_) => return Err(Error::internal("pieces of another family")),
+    let Pieces::Blocks(blocks) = &complete.pieces else {
+        return Err(Error::internal("pieces of another family"));
     };
-    let size = complete.part_sizes.iter().sum::<u64>();
-    if complete.size.is_some_and(|wanted| wanted != size) {
-        let message = "The size of the object is not the one that was told.";
-        return Err(Error::new(Kind::InvalidRequest, message));
-    }
-    let mut draft = Draft::blob(bucket, &upload.key)?;
+    let document = wire::block_list(blocks.iter().map(|(id, state)| (id, *state)));
+    let mut draft = Draft::blob(bucket, &complete.upload.key)?;
     draft.query("comp", "blocklist");
     let attributes = complete.attributes.as_ref();
     let attributes = attributes.ok_or_else(|| Error::internal("an upload without attributes"))?;
-    headers::push_attributes(&mut draft.head, attributes, &kept(complete))?;
-    headers::push_conditions(&mut draft.head, &complete.conditions)?;
+    let head = &mut draft.head;
+    headers::push_attributes(head, attributes, &kept(complete))?;
+    push_md5(head, complete.made.as_ref())?;
+    headers::push_conditions(head, &complete.conditions)?;
     Ok(draft.document(Method::PUT, document))
 }
 
-/// The blocks of the parts, of which empty ones have none.
-fn blocks_of(complete: &CompleteUpload, parts: &[CompletedPart]) -> Result<Vec<BlockId>> {
-    let sizes = &complete.part_sizes;
-    if sizes.len() != parts.len() {
-        return Err(Error::internal("parts whose sizes nobody looked up"));
+/// Where the ETag is the MD5 of the bytes, it is kept in its own place.
+fn push_md5(head: &mut UpstreamHead, made: Option<&Made>) -> Result<()> {
+    match made.and_then(|made| made.etag.md5()) {
+        Some(md5) => push(head, names::BLOB_CONTENT_MD5, &headers::base64(&md5)),
+        None => Ok(()),
     }
-    let mut blocks = Vec::with_capacity(parts.len());
-    for (part, size) in parts.iter().zip(sizes) {
-        for slice in 0..slices(*size) {
-            let slice = u16::try_from(slice).map_err(Error::internal)?;
-            blocks.push(block_id(&complete.upload, part.number, slice)?);
-        }
-    }
-    Ok(blocks)
 }
 
 fn kept(complete: &CompleteUpload) -> Kept {
+    let Some(made) = &complete.made else {
+        return Kept::default();
+    };
+    let is_md5 = made.etag.md5().is_some();
+    let parts = Some(runs(&made.part_sizes));
     let checksum = complete.checksum.as_ref();
     Kept {
-        etag: etag(complete).map(|etag| etag.as_str().to_owned()),
-        parts: (!complete.part_sizes.is_empty()).then(|| runs(&complete.part_sizes)),
+        etag: (!is_md5).then(|| made.etag.as_str().to_owned()),
+        // Of an object in very many sizes, a part cannot be read by its number.
+        parts: parts.filter(|parts| (1..=PARTS_BYTES_MAX).contains(&parts.len())),
         upload: Some(complete.upload.id.to_string()),
         checksum: checksum.and_then(|(of, checksum)| {
-            let parts = complete.part_sizes.len();
+            let parts = made.part_sizes.len();
             let parts = (of.over == ChecksumOver::Parts).then_some(parts);
             headers::kept_text(checksum, parts)
         }),
     }
 }
 
-/// The ETag of an object of parts.
-pub(super) fn etag(complete: &CompleteUpload) -> Option<ETag> {
-    let Pieces::Parts(parts) = &complete.pieces else {
-        return None;
+/// Whether an object that is made later can have all of this beside it.
+pub(super) fn check(attributes: &Attributes, upload: &UploadRef, bucket: &Bucket) -> Result<()> {
+    let longest = |bytes: usize| Some("x".repeat(bytes));
+    let kept = Kept {
+        etag: longest("0123456789abcdef0123456789abcdef-10000".len()),
+        parts: longest(PARTS_BYTES_MAX),
+        upload: Some(upload.id.to_string()),
+        checksum: longest("crc64nvme:".len() + 44 + "-10000".len()),
     };
-    let mut digest = Md5::new();
-    for part in parts {
-        match part.etag.md5() {
-            Some(md5) => digest.update(md5),
-            None => digest.update(part.etag.as_str()),
-        }
-    }
-    Some(ETag::of_parts(digest.finalize().into(), parts.len()))
+    let mut draft = Draft::blob(bucket, &upload.key)?;
+    headers::push_attributes(&mut draft.head, attributes, &kept)
 }
 
 /// Sizes, equal ones counted.
@@ -231,11 +119,12 @@ fn runs(sizes: &[u64]) -> String {
     runs.collect::<Vec<_>>().join(",")
 }
 
-pub(super) fn extent(complete: &CompleteUpload, over: ChecksumOver) -> Extent {
+pub(super) fn extent(made: Option<&Made>, over: ChecksumOver) -> Extent {
     match over {
         ChecksumOver::Object => Extent::Whole,
         ChecksumOver::Parts => {
-            Extent::Parts(u32::try_from(complete.part_sizes.len()).unwrap_or(u32::MAX))
+            let parts = made.map_or(0, |made| made.part_sizes.len());
+            Extent::Parts(u32::try_from(parts).unwrap_or(u32::MAX))
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn reply(
         }
         Operation::PutObject(put) => Reply::Stored(Box::new(stored(headers, &put.body, observed)?)),
         Operation::UploadPiece(piece) => {
-            Reply::Stored(Box::new(stored(headers, &piece.body, observed)?))
+            Reply::Stored(Box::new(staged(headers, &piece.body, observed)))
         }
         Operation::CopyObject(copy) => Reply::Copied(Box::new(copied(copy, headers)?)),
         Operation::CopyPiece(_) => Reply::Copied(Box::new(Copied {
@@ -54,20 +54,15 @@ pub(super) fn reply(
         })),
         Operation::DeleteObject(delete) => Reply::Deleted(deleted(delete)),
         Operation::GetTags(_) => Reply::Tags(wire::tags(document)?),
-        Operation::ListPieces(list) => {
-            // The service tells no time of blocks.
-            let now = headers.get(http::header::DATE);
-            let now = now.and_then(|now| date::parse_http(now.to_str().ok()?));
-            let now = now.ok_or_else(|| broken("an answer without a date"))?;
-            Reply::Pieces(blocks::page(list, document, now)?)
-        }
         Operation::CompleteUpload(complete) => {
             Reply::Stored(Box::new(completed(complete, headers)?))
         }
+        Operation::Journal(journal) => super::journal::reply(journal, document)?,
         Operation::CreateBucket(_) | Operation::DeleteBucket | Operation::PutTags(_) => Reply::Done,
         Operation::SetAttributes(_)
         | Operation::DeleteObjects(_)
         | Operation::CreateUpload(_)
+        | Operation::ListPieces(_)
         | Operation::ListUploads(_)
         | Operation::AbortUpload(_) => {
             return Err(Error::internal("an answer to what is never asked"));
@@ -128,33 +123,48 @@ fn copied(copy: &CopyObject, headers: &HeaderMap) -> Result<Copied> {
     })
 }
 
+/// A block is no object yet: nobody knows it by an ETag.
+fn staged(headers: &HeaderMap, body: &Body, observed: &Observed) -> Stored {
+    let told = headers::told(headers);
+    let declared = body.checksum(ChecksumKind::Md5).map(Checksum::value);
+    let of_sent = observed.md5.as_ref().map(|md5| &md5[..]).or(declared);
+    let digest = of_sent.or(told.first().map(Checksum::value));
+    let mut stored = Stored::new(block_etag(digest.unwrap_or_default()));
+    stored.told = told;
+    stored
+}
+
 /// A block of which the service tells no MD5 is known by its CRC64, as an ETag that no client takes for an MD5.
 fn copied_piece(headers: &HeaderMap) -> Result<Stored> {
     let told = headers::told(headers);
     let digest = told.first();
     let digest = digest.ok_or_else(|| broken("a block without a digest"))?;
-    let etag = match <[u8; 16]>::try_from(digest.value()) {
-        Ok(md5) => ETag::of_md5(md5),
-        Err(_) => ETag::of_parts(Md5::digest(digest.value()).into(), 1),
-    };
-    let mut stored = Stored::new(etag);
+    let mut stored = Stored::new(block_etag(digest.value()));
     let now = headers.get(http::header::DATE);
     stored.last_modified = now.and_then(|now| date::parse_http(now.to_str().ok()?));
     stored.told = told;
     Ok(stored)
 }
 
+fn block_etag(digest: &[u8]) -> ETag {
+    match <[u8; 16]>::try_from(digest) {
+        Ok(md5) => ETag::of_md5(md5),
+        Err(_) => ETag::of_parts(Md5::digest(digest).into(), 1),
+    }
+}
+
 fn completed(complete: &CompleteUpload, headers: &HeaderMap) -> Result<Stored> {
     let revision = headers::revision(headers);
     let revision = revision.ok_or_else(|| broken("an object without an ETag"))?;
-    let etag = blocks::etag(complete);
+    let made = complete.made.as_ref();
+    let etag = made.map(|made| made.etag.clone());
     let mut stored = Stored::new(etag.unwrap_or_else(|| headers::etag_of(None, None, &revision)));
     stored.revision = Some(revision);
     stored.last_modified = headers::stored_at(headers);
     if let Some((of, checksum)) = &complete.checksum {
         stored.checksums.push(StoredChecksum {
             checksum: checksum.clone(),
-            extent: blocks::extent(complete, of.over),
+            extent: blocks::extent(made, of.over),
         });
     }
     Ok(stored)
@@ -169,7 +179,7 @@ fn deleted(delete: &DeleteObject) -> Deleted {
 
 /// A page by the client's names, without what is ours and what the client has had.
 fn objects(list: &ListObjects, prefix: &str, document: &[u8]) -> Result<ObjectPage> {
-    let listing = wire::blobs(document, names::ETAG)?;
+    let listing = wire::blobs(document, &[names::ETAG])?;
     let begin = Begin::of_page(list);
     let mut page = ObjectPage::default();
     let mut reached = false;
@@ -194,12 +204,13 @@ fn objects(list: &ListObjects, prefix: &str, document: &[u8]) -> Result<ObjectPa
     Ok(page)
 }
 
-fn object(key: Box<str>, entry: &wire::Entry, which: Which) -> ListedObject {
+fn object(key: Box<str>, entry: &wire::Entry<1>, which: Which) -> ListedObject {
+    let [kept_etag] = &entry.kept;
     ListedObject {
         key,
         state: ListedState::Stored {
             size: entry.size,
-            etag: headers::etag_of(entry.kept_etag.as_deref(), entry.md5, &entry.revision),
+            etag: headers::etag_of(kept_etag.as_deref(), entry.md5, &entry.revision),
             class: names::class(&entry.tier),
         },
         last_modified: entry.last_modified,

@@ -96,11 +96,20 @@ impl Draft {
     }
 
     pub(super) fn document(mut self, method: Method, document: Bytes) -> UpstreamRequest {
-        let headers = &mut self.head.headers;
-        headers.push((CONTENT_LENGTH, HeaderValue::from(document.len())));
+        self.push_length(&document);
         let xml = HeaderValue::from_static("application/xml");
-        headers.push((CONTENT_TYPE, xml));
+        self.head.headers.push((CONTENT_TYPE, xml));
         self.finish(method, UpstreamBody::Document(document))
+    }
+
+    pub(super) fn bytes(mut self, method: Method, bytes: Bytes) -> UpstreamRequest {
+        self.push_length(&bytes);
+        self.finish(method, UpstreamBody::Document(bytes))
+    }
+
+    fn push_length(&mut self, bytes: &Bytes) {
+        let length = HeaderValue::from(bytes.len());
+        self.head.headers.push((CONTENT_LENGTH, length));
     }
 }
 

@@ -6,6 +6,7 @@ use super::blocks;
 use super::copy;
 use super::draft::{Draft, check_container};
 use super::headers::{self, Kept, push};
+use super::journal;
 use super::listing;
 use crate::error::{Error, Kind, Result};
 use crate::policy::route::Bucket;
@@ -37,12 +38,13 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         Operation::PutTags(put) => put_tags(put, bucket),
         Operation::UploadPiece(piece) => blocks::put(piece, bucket),
         Operation::CopyPiece(piece) => copy::piece(piece, target),
-        Operation::ListPieces(list) => blocks::list(list, bucket),
         Operation::CompleteUpload(complete) => blocks::commit(complete, bucket),
-        // An upload is blocks that nobody has committed: it begins and ends without a request.
-        Operation::CreateUpload(_) | Operation::AbortUpload(_) | Operation::ListUploads(_) => {
-            Err(Error::internal("there are no uploads here but blocks"))
-        }
+        Operation::Journal(journal) => journal::request(journal, bucket),
+        // An upload is blocks that nobody has committed, and its journal.
+        Operation::CreateUpload(_)
+        | Operation::AbortUpload(_)
+        | Operation::ListPieces(_)
+        | Operation::ListUploads(_) => Err(Error::internal("there are no uploads here but blocks")),
         Operation::DeleteObjects(_) => Err(Error::internal("there are no batches here")),
         Operation::SetAttributes(_) => Err(Error::unsupported(
             "The store of this bucket changes no metadata without the object.",

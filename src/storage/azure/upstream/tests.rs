@@ -9,10 +9,10 @@ use crate::storage::object::{
     StorageClass, StoredChecksum, Tags, VersionId,
 };
 use crate::storage::op::{
-    BlockState, Body, ChecksumOver, CompleteUpload, CompletedPart, CopyObject, CopyPiece,
-    CreateBucket, DeleteObject, DeleteObjects, ListBuckets, ListObjects, ListPieces, ObjectRef,
-    Piece, Pieces, PutObject, PutTags, ReadObject, Selection, Source, Start, UploadChecksum,
-    UploadPiece, UploadRef, Which,
+    BlockId, BlockState, Body, ChecksumOver, CompleteUpload, CopyObject, CopyPiece, CreateBucket,
+    CreateJournal, DeleteObject, DeleteObjects, ListBuckets, ListObjects, Made, ObjectRef, Piece,
+    Pieces, PutObject, PutTags, ReadObject, Selection, Source, Start, UploadChecksum, UploadPiece,
+    UploadRef, Which,
 };
 use crate::storage::reply::{ListedState, ObjectPage, Stored};
 
@@ -94,22 +94,16 @@ fn copy(seen: Option<ObjectMeta>) -> CopyObject {
     }
 }
 
-fn part(number: u16, etag: &str) -> CompletedPart {
-    CompletedPart {
-        number,
-        etag: ETag::parse(etag).unwrap(),
-        checksum: None,
-    }
+fn block(number: u8) -> BlockId {
+    BlockId([&[0; 15][..], &[number]].concat().into())
 }
 
 fn complete() -> CompleteUpload {
     CompleteUpload {
         upload: upload("k"),
-        pieces: Pieces::Parts(vec![
-            part(1, "07070707070707070707070707070707"),
-            part(2, "07070707070707070707070707070707"),
-            part(4, "07070707070707070707070707070707"),
-            part(5, "07070707070707070707070707070707"),
+        pieces: Pieces::Blocks(vec![
+            (block(1), BlockState::Uncommitted),
+            (block(2), BlockState::Uncommitted),
         ]),
         conditions: Preconditions {
             if_none_match: Some(TagMatch::Any),
@@ -118,6 +112,9 @@ fn complete() -> CompleteUpload {
         size: None,
         checksum: None,
         attributes: Some(Attributes::default()),
-        part_sizes: vec![5, 5, 0, names::BLOCK_BYTES_MAX + 1],
+        made: Some(Made {
+            etag: ETag::of_parts([7; 16], 4),
+            part_sizes: vec![5, 5, 0, 7],
+        }),
     }
 }

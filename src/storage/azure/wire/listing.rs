@@ -12,42 +12,60 @@ use crate::message::xml::Part;
 use crate::storage::object::Revision;
 use crate::storage::reply::{BucketPage, ListedBucket};
 
-/// A page by the store's names.
-#[derive(Debug, Default)]
-pub(in crate::storage::azure) struct Listing {
-    pub(in crate::storage::azure) entries: Vec<Entry>,
+/// A page by the store's names, with so many entries of each blob's metadata.
+#[derive(Debug)]
+pub(in crate::storage::azure) struct Listing<const KEPT: usize> {
+    pub(in crate::storage::azure) entries: Vec<Entry<KEPT>>,
     pub(in crate::storage::azure) prefixes: Vec<Box<str>>,
     pub(in crate::storage::azure) next: Option<Box<str>>,
 }
 
 /// One blob of a page.
 #[derive(Debug)]
-pub(in crate::storage::azure) struct Entry {
+pub(in crate::storage::azure) struct Entry<const KEPT: usize> {
     pub(in crate::storage::azure) name: Box<str>,
     pub(in crate::storage::azure) last_modified: Timestamp,
     pub(in crate::storage::azure) revision: Revision,
     pub(in crate::storage::azure) size: u64,
     pub(in crate::storage::azure) md5: Option<[u8; 16]>,
     pub(in crate::storage::azure) tier: Box<str>,
-    /// The ETag that we keep in its metadata.
-    pub(in crate::storage::azure) kept_etag: Option<Box<str>>,
+    /// Not told by all versions of the interface.
+    pub(in crate::storage::azure) created: Option<Timestamp>,
+    /// What we keep in its metadata, as asked for.
+    pub(in crate::storage::azure) kept: [Option<Box<str>>; KEPT],
 }
 
 /// One blob, as far as it was read.
-#[derive(Default)]
-struct Draft {
+struct Draft<const KEPT: usize> {
     name: Box<str>,
     last_modified: Option<Timestamp>,
     revision: String,
     size: Option<u64>,
     md5: Option<[u8; 16]>,
     tier: String,
-    kept_etag: Option<Box<str>>,
+    created: Option<Timestamp>,
+    kept: [Option<Box<str>>; KEPT],
 }
 
-impl Draft {
+impl<const KEPT: usize> Default for Draft<KEPT> {
+    fn default() -> Self {
+        Self {
+            name: Box::default(),
+            last_modified: None,
+            revision: String::new(),
+            size: None,
+            md5: None,
+            tier: String::new(),
+            created: None,
+            kept: std::array::from_fn(|_| None),
+        }
+    }
+}
+
+impl<const KEPT: usize> Draft<KEPT> {
     fn property(&mut self, name: &str, text: String) {
         match name {
+            "Creation-Time" => self.created = date::parse_http(text.trim()),
             "Last-Modified" => self.last_modified = date::parse_http(text.trim()),
             "Etag" => self.revision = text,
             "Content-Length" => self.size = text.trim().parse().ok(),
@@ -57,7 +75,7 @@ impl Draft {
         }
     }
 
-    fn finish(self) -> Result<Entry> {
+    fn finish(self) -> Result<Entry<KEPT>> {
         let (Some(last_modified), Some(size)) = (self.last_modified, self.size) else {
             return Err(broken("a blob without date or size"));
         };
@@ -71,7 +89,8 @@ impl Draft {
             size,
             md5: self.md5,
             tier: self.tier.into(),
-            kept_etag: self.kept_etag,
+            created: self.created,
+            kept: self.kept,
         })
     }
 }
@@ -80,8 +99,16 @@ pub(in crate::storage::azure) fn md5(text: &str) -> Option<[u8; 16]> {
     STANDARD.decode(text.trim()).ok()?.try_into().ok()
 }
 
-pub(in crate::storage::azure) fn blobs(document: &[u8], kept_etag: &str) -> Result<Listing> {
-    let mut page = Listing::default();
+/// Reads a page; `kept` are the entries of metadata that are wanted.
+pub(in crate::storage::azure) fn blobs<const KEPT: usize>(
+    document: &[u8],
+    kept: &[&str; KEPT],
+) -> Result<Listing<KEPT>> {
+    let mut page = Listing {
+        entries: Vec::new(),
+        prefixes: Vec::new(),
+        next: None,
+    };
     let (mut blob, mut encoded, mut prefix) = (Draft::default(), false, Box::default());
     read(document, "EnumerationResults", |node| {
         match (node.path, node.part) {
@@ -100,10 +127,11 @@ pub(in crate::storage::azure) fn blobs(document: &[u8], kept_etag: &str) -> Resu
             ([_, "Blobs", "Blob", "Properties", name], Part::Close(text)) => {
                 blob.property(name, text);
             }
-            ([_, "Blobs", "Blob", "Metadata", name], Part::Close(text))
-                if name.eq_ignore_ascii_case(kept_etag) =>
-            {
-                blob.kept_etag = Some(text.into());
+            ([_, "Blobs", "Blob", "Metadata", name], Part::Close(text)) => {
+                let at = kept.iter().position(|kept| name.eq_ignore_ascii_case(kept));
+                if let Some(slot) = at.and_then(|at| blob.kept.get_mut(at)) {
+                    *slot = Some(text.into());
+                }
             }
             ([_, "NextMarker"], Part::Close(text)) => page.next = some(text),
             _ => {}

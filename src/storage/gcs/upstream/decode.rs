@@ -66,6 +66,7 @@ pub(super) fn reply(
         | Operation::PutTags(_)
         | Operation::AbortUpload(_) => Reply::Done,
         Operation::CopyPiece(_) => return Err(Error::internal("a copy to a part")),
+        Operation::Journal(_) => return Err(Error::internal("uploads here need no journal")),
     })
 }
 

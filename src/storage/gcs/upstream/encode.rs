@@ -55,6 +55,7 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         Operation::ListUploads(list) => listing::uploads(list, bucket),
         Operation::CompleteUpload(complete) => uploads::complete(complete, bucket),
         Operation::AbortUpload(upload) => uploads::abort(upload, bucket),
+        Operation::Journal(_) => Err(Error::internal("uploads here need no journal")),
     }
 }
 

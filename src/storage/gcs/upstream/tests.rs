@@ -438,7 +438,7 @@ fn complete() -> CompleteUpload {
         size: None,
         checksum: None,
         attributes: None,
-        part_sizes: Vec::new(),
+        made: None,
     }
 }
 

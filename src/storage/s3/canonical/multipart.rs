@@ -1,8 +1,5 @@
 //! Uploads in parts.
 
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
-
 use super::given::Given;
 use super::{attributes, body, conditions, document, invalid, key, part_number, source};
 use crate::error::{Error, Kind, Result};
@@ -131,7 +128,7 @@ pub(super) fn complete(op: &WholeOp, given: &mut Given<'_>) -> Result<CompleteUp
         size: size.transpose()?,
         checksum: declared,
         attributes: None,
-        part_sizes: Vec::new(),
+        made: None,
     })
 }
 
@@ -184,23 +181,7 @@ fn check_composite(
 
 /// The checksum of the parts' checksums, where each part has one.
 pub fn composite(kind: ChecksumKind, parts: &[CompletedPart]) -> Option<Checksum> {
-    let mut bytes = Vec::with_capacity(parts.len() * kind.length());
-    for part in parts {
-        let checksum = part.checksum.as_ref().filter(|own| own.kind() == kind)?;
-        bytes.extend_from_slice(checksum.value());
-    }
-    let crc = |algorithm, length: usize| {
-        let value = crc_fast::checksum(algorithm, &bytes).to_be_bytes();
-        Checksum::new(kind, value.get(8 - length..)?)
-    };
-    match kind {
-        ChecksumKind::Crc32 => crc(crc_fast::CrcAlgorithm::Crc32IsoHdlc, 4),
-        ChecksumKind::Crc32c => crc(crc_fast::CrcAlgorithm::Crc32Iscsi, 4),
-        ChecksumKind::Crc64Nvme => crc(crc_fast::CrcAlgorithm::Crc64Nvme, 8),
-        ChecksumKind::Sha1 => Checksum::new(kind, &Sha1::digest(&bytes)),
-        ChecksumKind::Sha256 => Checksum::new(kind, &Sha256::digest(&bytes)),
-        ChecksumKind::Md5 => None,
-    }
+    Checksum::of_parts(kind, parts.iter().map(|part| part.checksum.as_ref()))
 }
 
 const PART_CHECKSUMS: &[(&str, ChecksumKind)] = &[

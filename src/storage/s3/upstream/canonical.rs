@@ -130,7 +130,8 @@ impl Upstream for S3 {
             | Operation::CopyPiece(_)
             | Operation::ListPieces(_)
             | Operation::ListUploads(_)
-            | Operation::CompleteUpload(_) => ReplyBody::Document {
+            | Operation::CompleteUpload(_)
+            | Operation::Journal(_) => ReplyBody::Document {
                 bytes_max: DOCUMENT_BYTES_MAX,
             },
         }

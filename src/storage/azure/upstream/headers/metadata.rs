@@ -86,13 +86,16 @@ fn is_plain(value: &str) -> bool {
 
 /// One value as it was meant. What is no encoded word of this form is itself.
 pub(in crate::storage::azure::upstream) fn value(value: &HeaderValue) -> String {
-    let text = String::from_utf8_lossy(value.as_bytes());
+    self::text(&String::from_utf8_lossy(value.as_bytes()))
+}
+
+pub(in crate::storage::azure::upstream) fn text(text: &str) -> String {
     let word = text.strip_prefix(WORD_START);
     let decoded = word.and_then(|word| {
         let bytes = STANDARD.decode(word.strip_suffix(WORD_END)?).ok()?;
         String::from_utf8(bytes).ok()
     });
-    decoded.unwrap_or_else(|| text.into_owned())
+    decoded.unwrap_or_else(|| text.to_owned())
 }
 
 /// One of our own entries.

@@ -111,25 +111,12 @@ proptest! {
     }
 
     #[test]
-    fn blocks_are_of_the_upload_and_part_that_they_are_named_for(
-        id in "[0-9a-f]{16}", part: u16, slice: u16,
-    ) {
-        let upload = UploadRef { key: "k".into(), id: id.into() };
-        let id = blocks::block_id(&upload, part, slice).unwrap();
-        prop_assert_eq!(id.0.len(), 16);
-        let nonce = blocks::nonce(&upload.id).unwrap();
-        prop_assert_eq!(blocks::part_of(&id, nonce), Some((part, slice)));
-    }
-
-    #[test]
     fn part_sizes_come_back_as_they_were(sizes in proptest::collection::vec(0u64..4, 1..30)) {
-        let parts = (1..).zip(&sizes);
-        let parts = parts.map(|(number, _)| part(number, "07070707070707070707070707070707"));
-        let op = CompleteUpload {
-            pieces: Pieces::Parts(parts.collect()),
+        let made = Made {
+            etag: ETag::of_parts([7; 16], sizes.len()),
             part_sizes: sizes.clone(),
-            ..complete()
         };
+        let op = CompleteUpload { made: Some(made), ..complete() };
         let head = request(&Operation::CompleteUpload(Box::new(op))).unwrap().head;
         let text = head.header("x-ms-meta-aqueduct_parts").unwrap().to_str().unwrap();
         let size = sizes.iter().sum::<u64>().to_string();

@@ -278,7 +278,7 @@ fn meta_of_mark(mark: &str) -> ETag {
 }
 
 #[test]
-fn a_completed_upload_has_the_etag_of_its_parts() {
+fn a_completed_upload_has_the_etag_that_it_was_made_with() {
     let mut op = complete();
     let checksum = Checksum::new(ChecksumKind::Crc32, &[1; 4]).unwrap();
     let of = UploadChecksum {
@@ -289,7 +289,7 @@ fn a_completed_upload_has_the_etag_of_its_parts() {
     let op = Operation::CompleteUpload(Box::new(op));
     let headers = [("etag", "\"0x8D2\""), ("last-modified", AT)];
     let told = stored(&op, &headers, &Observed::default());
-    assert_eq!(told.etag.as_str(), "c4b225676e9b7649158450d0af65e642-4");
+    assert_eq!(told.etag.as_str(), "07070707070707070707070707070707-4");
     assert_eq!(told.checksums[0].extent, Extent::Parts(4));
 }
 
@@ -440,42 +440,64 @@ fn tags_come_in_a_document() {
 }
 
 #[test]
-fn parts_are_found_among_all_blocks_that_wait() {
-    let mut blocks = String::new();
-    let other = UploadRef {
-        id: "ffffffffffffffff".into(),
-        ..upload("k")
+fn uploads_are_found_by_their_journals() {
+    let blob = |name: &str, metadata: &str| {
+        format!(
+            "<Blob><Name>{name}</Name><Properties><Creation-Time>{AT}</Creation-Time><Last-Modified>Sat, 25 May 2013 00:00:00 GMT</Last-Modified><Etag>0x8D1</Etag><Content-Length>9</Content-Length></Properties><Metadata>{metadata}</Metadata></Blob>"
+        )
     };
-    for (upload, part, slice) in [
-        (&upload("k"), 300, 0),
-        (&other, 1, 0),
-        (&upload("k"), 2, 1),
-        (&upload("k"), 2, 0),
-        (&upload("k"), 1, 0),
-    ] {
-        let id = blocks::block_id(upload, part, slice).unwrap();
-        let name = crate::storage::azure::wire::block_name(&id);
-        write!(blocks, "<Block><Name>{name}</Name><Size>5</Size></Block>").unwrap();
-    }
-    blocks.push_str("<Block><Name>c2hvcnQ=</Name><Size>5</Size></Block>");
+    let blobs = [
+        blob(
+            "dir/.aqueduct/uploads/ab/00112233445566ff",
+            "<aqueduct_key>=?utf-8?B?w6Q=?=</aqueduct_key><aqueduct_tier>Cool</aqueduct_tier>",
+        ),
+        blob("dir/.aqueduct/uploads/other", ""),
+        blob(
+            "dir/.aqueduct/uploads/cd/1",
+            "<aqueduct_key>k</aqueduct_key>",
+        ),
+    ];
     let document = format!(
-        "\u{FEFF}<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><CommittedBlocks /><UncommittedBlocks>{blocks}</UncommittedBlocks></BlockList>"
+        "\u{FEFF}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults><Blobs>{}</Blobs><NextMarker>m</NextMarker></EnumerationResults>",
+        blobs.concat()
     );
-    let parts = |after, max| {
-        let op = Operation::ListPieces(ListPieces {
-            upload: upload("k"),
-            after,
-            max,
-        });
-        let Reply::Pieces(page) = decode(&op, 200, &[("date", AT)], &document).unwrap() else {
-            panic!("another reply");
-        };
-        let parts = page.parts.iter().map(|part| (part.number, part.size));
-        (parts.collect::<Vec<_>>(), page.next)
+    let op = Operation::Journal(Journal::List(None));
+    let Reply::Journals(page) = decode(&op, 200, &[], &document).unwrap() else {
+        panic!("another reply");
     };
-    assert_eq!(parts(None, None), (vec![(1, 5), (2, 10), (300, 5)], None));
-    assert_eq!(parts(None, Some(2)), (vec![(1, 5), (2, 10)], Some(2)));
-    assert_eq!(parts(Some(2), Some(2)), (vec![(300, 5)], None));
+    let at: jiff::Timestamp = "2013-05-24T00:00:00Z".parse().unwrap();
+    let found = page.uploads.iter();
+    let found: Vec<_> = found
+        .map(|it| (&*it.key, &*it.id, it.class, it.initiated))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("\u{e4}", "00112233445566ff", Some(StorageClass::Cool), at),
+            ("k", "1", None, at),
+        ]
+    );
+    assert_eq!(page.next.as_deref(), Some("m"));
+}
+
+#[test]
+fn a_journal_that_is_gone_is_an_upload_that_is_over() {
+    for journal in [
+        Journal::Read(upload("k")),
+        Journal::Delete(upload("k")),
+        Journal::Append {
+            upload: upload("k"),
+            records: "{}\n".into(),
+        },
+    ] {
+        let (status, headers) = answer(404, &[("x-ms-error-code", "BlobNotFound")]);
+        let head = ReplyHead {
+            status,
+            headers: &headers,
+        };
+        let error = Azure.decode_error(&Operation::Journal(journal), head, b"");
+        assert_eq!(error.kind(), Kind::UploadNotFound);
+    }
 }
 
 #[test]

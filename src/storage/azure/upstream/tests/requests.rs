@@ -1,6 +1,7 @@
 //! Requests as they go on the wire.
 
 use super::*;
+use crate::storage::compose::blocks::{cut, whole};
 
 fn check(op: &Operation, expected: &str) {
     check_at(&bucket("own", "dir/"), op, expected);
@@ -394,7 +395,7 @@ fn parts_are_blocks_named_by_upload_and_number() {
     let piece = |checksums| {
         Operation::UploadPiece(Box::new(UploadPiece {
             upload: upload("k"),
-            piece: Piece::Part(258),
+            piece: Piece::Block(block(1)),
             body: Body {
                 length: Some(3),
                 checksums,
@@ -404,7 +405,7 @@ fn parts_are_blocks_named_by_upload_and_number() {
     };
     let crc64 = Checksum::parse_base64(ChecksumKind::Crc64Nvme, "rosUhgp5mIg=").unwrap();
     let md5 = Checksum::new(ChecksumKind::Md5, &[7; 16]).unwrap();
-    let target = "/own/dir/k?comp=block&blockid=ABEiM0RVZv8BAgAAAAAAAQ%3D%3D";
+    let target = "/own/dir/k?comp=block&blockid=AAAAAAAAAAAAAAAAAAAAAQ%3D%3D";
     // The same CRC, its bytes the other way round.
     check(
         &piece(vec![crc64.clone()]),
@@ -420,7 +421,7 @@ fn parts_are_blocks_named_by_upload_and_number() {
     );
     let copied = Operation::CopyPiece(Box::new(CopyPiece {
         upload: upload("k"),
-        piece: Piece::Part(258),
+        piece: Piece::Block(block(1)),
         source: copy(None).source,
         range: Some(ByteRange::Span { first: 0, last: 9 }),
         customer_key: None,
@@ -436,13 +437,11 @@ fn parts_are_blocks_named_by_upload_and_number() {
         piece.body.length = Some(0);
     }
     assert_eq!(refused(&empty), Kind::Internal);
-    for id in ["", "x", "00112233445566fF", "00112233445566ff0"] {
-        let mut named = piece(Vec::new());
-        if let Operation::UploadPiece(piece) = &mut named {
-            piece.upload.id = id.into();
-        }
-        assert_eq!(refused(&named), Kind::UploadNotFound, "{id}");
+    let mut numbered = piece(Vec::new());
+    if let Operation::UploadPiece(piece) = &mut numbered {
+        piece.piece = Piece::Part(1);
     }
+    assert_eq!(refused(&numbered), Kind::Internal);
 }
 
 #[test]
@@ -452,14 +451,14 @@ fn uploads_are_completed_with_their_blocks_and_all_that_is_beside_the_object() {
         "
 PUT /own/dir/k?comp=blocklist
 HOST
-x-ms-meta-aqueduct_etag: c4b225676e9b7649158450d0af65e642-4
-x-ms-meta-aqueduct_parts: 5*2,0,4194304001
+x-ms-meta-aqueduct_etag: 07070707070707070707070707070707-4
+x-ms-meta-aqueduct_parts: 5*2,0,7
 x-ms-meta-aqueduct_upload: 00112233445566ff
 if-none-match: *
-content-length: 265
+content-length: 163
 content-type: application/xml
 
-<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><Uncommitted>ABEiM0RVZv8AAQAAAAAAAQ==</Uncommitted><Uncommitted>ABEiM0RVZv8AAgAAAAAAAQ==</Uncommitted><Uncommitted>ABEiM0RVZv8ABQAAAAAAAQ==</Uncommitted><Uncommitted>ABEiM0RVZv8ABQABAAAAAQ==</Uncommitted></BlockList>
+<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><Uncommitted>AAAAAAAAAAAAAAAAAAAAAQ==</Uncommitted><Uncommitted>AAAAAAAAAAAAAAAAAAAAAg==</Uncommitted></BlockList>
 ",
     );
     let changed = |change: fn(&mut CompleteUpload)| {
@@ -467,40 +466,136 @@ content-type: application/xml
         change(&mut complete);
         refused(&Operation::CompleteUpload(Box::new(complete)))
     };
-    assert_eq!(changed(|it| it.size = Some(9)), Kind::InvalidRequest);
-    assert_eq!(changed(|it| it.part_sizes.clear()), Kind::Internal);
     assert_eq!(changed(|it| it.attributes = None), Kind::Internal);
     assert_eq!(changed(|it| it.pieces = Pieces::Ranges(5)), Kind::Internal);
+    assert_eq!(
+        changed(|it| it.pieces = Pieces::Parts(Vec::new())),
+        Kind::Internal
+    );
+}
+
+#[test]
+fn an_object_that_was_sent_in_one_has_its_md5_where_the_store_keeps_it() {
+    let sent_in_one = CompleteUpload {
+        made: Some(Made {
+            etag: ETag::of_md5([7; 16]),
+            part_sizes: Vec::new(),
+        }),
+        ..complete()
+    };
+    let bucket = bucket("own", "");
+    let op = Operation::CompleteUpload(Box::new(sent_in_one));
+    let text = text(&Azure.encode(&op, &target(&bucket)).unwrap());
+    assert!(text.contains("x-ms-blob-content-md5: BwcHBwcHBwcHBwcHBwcHBw==\n"));
+    assert!(!text.contains("aqueduct_etag") && !text.contains("aqueduct_parts"));
 }
 
 #[test]
 fn blocks_of_a_client_are_committed_as_it_says() {
-    let id = blocks::block_id(&upload("k"), 1, 0).unwrap();
     let named = CompleteUpload {
         pieces: Pieces::Blocks(vec![
-            (id.clone(), BlockState::Latest),
-            (id, BlockState::Committed),
+            (block(1), BlockState::Latest),
+            (block(1), BlockState::Committed),
         ]),
-        part_sizes: Vec::new(),
+        made: None,
         ..complete()
     };
     let bucket = bucket("own", "");
     let op = Operation::CompleteUpload(Box::new(named));
     let request = Azure.encode(&op, &target(&bucket)).unwrap();
     let text = text(&request);
-    assert!(text.contains("<BlockList><Latest>ABEiM0RVZv8AAQAAAAAAAQ==</Latest><Committed>"));
-    assert!(!text.contains("aqueduct_etag"));
+    assert!(text.contains("<BlockList><Latest>AAAAAAAAAAAAAAAAAAAAAQ==</Latest><Committed>"));
+    assert!(!text.contains("aqueduct_"));
+}
+
+#[test]
+fn sizes_of_parts_that_would_fill_the_metadata_are_not_kept() {
+    let sizes: Vec<u64> = (5 << 20..).take(10_000).collect();
+    let many = CompleteUpload {
+        made: Some(Made {
+            etag: ETag::of_parts([7; 16], sizes.len()),
+            part_sizes: sizes,
+        }),
+        ..complete()
+    };
+    let bucket = bucket("own", "");
+    let op = Operation::CompleteUpload(Box::new(many));
+    let head = Azure.encode(&op, &target(&bucket)).unwrap().head;
+    assert!(head.header("x-ms-meta-aqueduct_parts").is_none());
+    assert!(head.header("x-ms-meta-aqueduct_etag").is_some());
 }
 
 #[test]
 fn the_largest_uploads_fit() {
     // 10,000 parts of 5 GiB, each two blocks.
     let parts = 10_000;
-    let blocks = parts * blocks::slices(5 << 30);
-    assert!(blocks <= u64::from(names::BLOCKS_MAX));
+    let slices = cut(whole(5 << 30), names::BLOCK_BYTES_MAX).count() as u64;
+    assert_eq!(slices, 2);
+    assert!(parts * slices <= u64::from(names::BLOCKS_MAX));
     assert!(parts * (5 << 30) <= names::BLOB_BYTES_MAX);
-    assert_eq!(blocks::slices(names::BLOCK_BYTES_MAX), 1);
-    assert_eq!(blocks::slices(0), 0);
+}
+
+#[test]
+fn a_journal_lies_under_our_own_prefix_below_that_of_the_bucket() {
+    // The digest is that of "k", by `printf k | sha256sum`.
+    let name = "/own/dir/.aqueduct/uploads/8254c329a92850f6d539dd376f4816ee/00112233445566ff";
+    let attributes = Attributes {
+        class: Some(StorageClass::Cool),
+        ..Attributes::default()
+    };
+    let create = Journal::Create(Box::new(CreateJournal {
+        upload: upload("k"),
+        attributes,
+    }));
+    check(
+        &Operation::Journal(create),
+        &format!(
+            "PUT {name}\nHOST\nx-ms-blob-type: AppendBlob\nif-none-match: *\nx-ms-meta-aqueduct_key: k\nx-ms-meta-aqueduct_tier: Cool\ncontent-length: 0\n"
+        ),
+    );
+    let append = Journal::Append {
+        upload: upload("k"),
+        records: "{}\n".into(),
+    };
+    check(
+        &Operation::Journal(append),
+        &format!("PUT {name}?comp=appendblock\nHOST\ncontent-length: 3\n\n{{}}\n\n"),
+    );
+    for (journal, method) in [
+        (Journal::Read(upload("k")), "GET"),
+        (Journal::Delete(upload("k")), "DELETE"),
+    ] {
+        check(
+            &Operation::Journal(journal),
+            &format!("{method} {name}\nHOST\n"),
+        );
+    }
+    check(
+        &Operation::Journal(Journal::List(Some("m".into()))),
+        "GET /own?restype=container&comp=list&include=metadata&prefix=dir%2F.aqueduct%2Fuploads%2F&marker=m\nHOST\n",
+    );
+}
+
+#[test]
+fn attributes_that_the_object_could_not_have_are_refused_when_its_upload_begins() {
+    let refused_with = |change: fn(&mut Attributes)| {
+        let mut attributes = Attributes::default();
+        change(&mut attributes);
+        refused(&Operation::Journal(Journal::Create(Box::new(
+            CreateJournal {
+                upload: upload("k"),
+                attributes,
+            },
+        ))))
+    };
+    assert_eq!(
+        refused_with(|it| it.user.insert("m", &"x".repeat(7000)).unwrap()),
+        Kind::MetadataTooLarge
+    );
+    assert_eq!(
+        refused_with(|it| it.tags.insert("t", "\u{e4}").unwrap()),
+        Kind::Unsupported
+    );
 }
 
 #[test]

@@ -49,7 +49,8 @@ pub(super) fn reply(op: &Operation, head: ReplyHead<'_>, document: &[u8]) -> Res
         | Operation::DeleteObjects(_)
         | Operation::CopyPiece(_)
         | Operation::ListPieces(_)
-        | Operation::ListUploads(_) => {
+        | Operation::ListUploads(_)
+        | Operation::Journal(_) => {
             return Err(Error::internal("an answer to what is never asked"));
         }
     })
@@ -83,7 +84,9 @@ fn tags(document: &[u8]) -> Result<Tags> {
     walk(document, "Tagging", |node| {
         match (node.path, node.part) {
             (["Tagging", "TagSet", "Tag", "Key"], Part::Close(text)) => key = text,
-            (["Tagging", "TagSet", "Tag", "Value"], Part::Close(text)) => tags.insert(&key, &text)?,
+            (["Tagging", "TagSet", "Tag", "Value"], Part::Close(text)) => {
+                tags.insert(&key, &text)?
+            }
             _ => {}
         }
         Ok(())

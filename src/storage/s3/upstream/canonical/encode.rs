@@ -56,7 +56,8 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         | Operation::DeleteObjects(_)
         | Operation::CopyPiece(_)
         | Operation::ListPieces(_)
-        | Operation::ListUploads(_) => Err(unsaid()),
+        | Operation::ListUploads(_)
+        | Operation::Journal(_) => Err(unsaid()),
     }
 }
 

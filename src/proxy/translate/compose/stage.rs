@@ -1,0 +1,184 @@
+//! Bytes on their way into blocks: one body, in as many requests as it takes, and never held.
+//!
+//! The body verifies as it is read and holds back its tail, so that the last block is not whole before everything checked
+//! out; each block is compared with what the store says that it has. Blocks of a body that failed are part of nothing,
+//! and the store clears them away.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::super::Run;
+use crate::error::{Error, Kind, Result};
+use crate::message::body::{BodyStep, Chunks, End};
+use crate::proxy::record::Record;
+use crate::proxy::upload::{ClientBody, Sender, Source};
+use crate::storage::compose::blocks::{Attempt, UploadId, cut, whole};
+use crate::storage::object::{Checksum, ChecksumKind, Digests};
+use crate::storage::op::{Body, Operation, Piece, UploadPiece, UploadRef};
+
+/// Bytes to be stored, from whoever sends them.
+pub(super) struct Incoming<'a> {
+    /// Verifies them.
+    pub body: &'a mut ClientBody,
+    sender: Sender<'a>,
+    pub length: u64,
+    /// What was declared of them beforehand.
+    pub declared: &'a [Checksum],
+    /// Released, and behind the end of a block.
+    rest: Option<Bytes>,
+}
+
+/// What they were stored as.
+pub(super) struct Staged {
+    pub attempt: Attempt,
+    pub blocks: u16,
+}
+
+impl Run<'_> {
+    /// Stores the bytes as blocks of a part. All of them were verified when this is done.
+    pub(super) async fn stage(
+        &self,
+        record: &mut Record,
+        upload: &UploadRef,
+        part: u16,
+        from: &mut Incoming<'_>,
+    ) -> Result<Staged> {
+        let id = UploadId::parse(&upload.id)?;
+        let attempt = Attempt(random()?);
+        from.body.observe(from.digests());
+        if from.length == 0 {
+            // There are no empty blocks.
+            from.body.read_empty(from.sender.by_ref()).await?;
+            return Ok(Staged { attempt, blocks: 0 });
+        }
+        let capability = self.lane.codec.capability(self.lane.bucket);
+        let most = capability.piece_bytes_max;
+        let mut blocks = 0;
+        for slice in cut(whole(from.length), most) {
+            let length = slice.length();
+            // What was declared is of the whole.
+            let declared = from.declared.iter().filter(|_| length == from.length);
+            let op = Operation::UploadPiece(Box::new(UploadPiece {
+                upload: upload.clone(),
+                piece: Piece::Block(id.block(part, blocks, attempt)),
+                body: Body {
+                    length: Some(length),
+                    checksums: declared.cloned().collect(),
+                },
+                customer_key: None,
+            }));
+            let step: Box<dyn BodyStep> = Box::new(Verified);
+            let mut body = ClientBody::new(Some(step), false, 0, u64::MAX, length);
+            let mut slice = Slice { from, left: length };
+            self.lane
+                .exchange_from(record, &op, &mut body, &mut slice)
+                .await?;
+            blocks += 1;
+        }
+        from.end().await?;
+        Ok(Staged { attempt, blocks })
+    }
+}
+
+impl<'a> Incoming<'a> {
+    pub(super) fn new(
+        body: &'a mut ClientBody,
+        sender: Sender<'a>,
+        length: u64,
+        declared: &'a [Checksum],
+    ) -> Self {
+        Self {
+            body,
+            sender,
+            length,
+            declared,
+            rest: None,
+        }
+    }
+
+    /// The MD5 is the ETag, unless it was told; the CRC64 costs next to nothing, and those of parts add up.
+    fn digests(&self) -> Digests {
+        let told = self.declared.iter();
+        let mut told = told.filter(|checksum| checksum.kind() == ChecksumKind::Md5);
+        Digests {
+            crc32c: false,
+            crc64nvme: true,
+            md5: told.next().is_none(),
+        }
+    }
+
+    /// Reads the end of the message, where it was not read with its last bytes.
+    async fn end(&mut self) -> Result<()> {
+        let more =
+            self.rest.is_some() || self.body.next_released(&mut self.sender).await?.is_some();
+        if more {
+            return Err(Error::internal("more bytes than were announced"));
+        }
+        Ok(())
+    }
+}
+
+/// As much of a body as one block takes.
+struct Slice<'s, 'a> {
+    from: &'s mut Incoming<'a>,
+    left: u64,
+}
+
+impl Slice<'_, '_> {
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let from = &mut *self.from;
+        let next = match from.rest.take() {
+            Some(rest) => Some(rest),
+            None => from.body.next_released(&mut from.sender).await?,
+        };
+        let Some(mut chunk) = next else {
+            let message = "The body is shorter than it was announced to be.";
+            return Err(Error::new(Kind::IncompleteBody, message));
+        };
+        let fits = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if chunk.len() > fits {
+            from.rest = Some(chunk.split_off(fits));
+        }
+        self.left -= chunk.len() as u64;
+        Ok(Some(chunk))
+    }
+}
+
+impl Source for Slice<'_, '_> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>>> {
+        Box::pin(self.read())
+    }
+
+    fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
+    fn refused(&mut self, _error: &Error) {
+        // It was verified before it came here.
+    }
+}
+
+/// Hands on what was verified before: that is what its bytes cost.
+struct Verified;
+
+impl BodyStep for Verified {
+    fn push(&mut self, input: Bytes, out: &mut Chunks) -> Result<()> {
+        out.push(input);
+        Ok(())
+    }
+
+    fn finish(&mut self, end: End, _out: &mut Chunks) -> Result<()> {
+        match end {
+            End::Clean => Ok(()),
+            End::Cut(error) => Err(error),
+        }
+    }
+}
+
+/// A fresh random number.
+pub(super) fn random() -> Result<u32> {
+    getrandom::u32().map_err(Error::internal)
+}
