@@ -78,10 +78,12 @@ impl Lane<'_> {
     ) -> Result<Option<ObjectMeta>> {
         let look = Operation::HeadObject(Box::new(look));
         match self.exchange(None, record, &look, None).await {
-            Ok(told) => match told.reply {
-                Reply::Object(found) => Ok(Some(found.meta)),
-                _ => Err(Error::internal("no answer to a look")),
-            },
+            Ok(told) => {
+                let Reply::Object(found) = told.reply else {
+                    return Err(Error::internal("no answer to a look"));
+                };
+                Ok(Some(found.meta))
+            }
             Err(error) if error.kind() == Kind::ObjectNotFound => Ok(None),
             Err(error) => Err(error),
         }

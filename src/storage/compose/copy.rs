@@ -32,7 +32,8 @@ use crate::storage::object::{
     Attributes, Checksum, ChecksumKind, Digests, Extent, ObjectMeta, Tags,
 };
 use crate::storage::op::{
-    Body, Checksums, ObjectRef, Operation, PutObject, ReadObject, Selection, Source, UploadPiece,
+    Body, Checksums, Family, ObjectRef, Operation, PutObject, ReadObject, Selection, Source,
+    UploadPiece,
 };
 use crate::storage::reply::{Copied, ObjectHead, Stored};
 
@@ -109,9 +110,9 @@ impl<'a> Copying<'a> {
         let Operation::CopyObject(copy) = self.op else {
             return Ok(());
         };
-        let has = |kind| match kind {
-            ChecksumKind::Crc32c if digests.crc32c => true,
-            kind => self.known.iter().any(|known| known.kind() == kind),
+        let has = |kind| {
+            let by_store = kind == ChecksumKind::Crc32c && digests.crc32c;
+            by_store || self.known.iter().any(|known| known.kind() == kind)
         };
         if copy.checksum.is_none_or(has) {
             return Ok(());
@@ -250,10 +251,10 @@ impl<'a> Copying<'a> {
     /// Whether the upload may be repeated after it may have reached the target: not where it could fail on what its own
     /// first attempt stored.
     pub fn may_repeat(&self) -> bool {
-        match self.op {
-            Operation::CopyObject(copy) => copy.conditions.is_empty(),
-            _ => true,
-        }
+        let Operation::CopyObject(copy) = self.op else {
+            return true;
+        };
+        copy.conditions.is_empty()
     }
 
     /// What a target's answer means; `now` stands in where it does not tell when it stored.
@@ -296,13 +297,11 @@ fn judge(conditions: &Preconditions, found: &ObjectMeta) -> Result<()> {
 
 /// Which bytes; of a part, S3 refuses what lies outside the source.
 fn span(op: &Operation, found: &ObjectMeta) -> Result<Option<Span>> {
-    let range = match op {
-        Operation::CopyPiece(piece) => piece.range,
-        _ => None,
+    let Operation::CopyPiece(piece) = op else {
+        return Ok(ByteRange::From(0).within(found.size));
     };
-    let whole = ByteRange::From(0).within(found.size);
-    let Some(range) = range else {
-        return Ok(whole);
+    let Some(range) = piece.range else {
+        return Ok(ByteRange::From(0).within(found.size));
     };
     let within = range.within(found.size);
     let cut = match (range, within) {
@@ -322,14 +321,17 @@ fn span(op: &Operation, found: &ObjectMeta) -> Result<Option<Span>> {
 }
 
 fn check_length(op: &Operation, length: u64, to: &Capability, bytes_max: u64) -> Result<()> {
-    let one = match op {
-        Operation::CopyPiece(_) => to.piece_bytes_max,
-        _ => to.put_bytes_max,
+    let is_piece = matches!(op, Operation::CopyPiece(_));
+    let one = match (is_piece, to.uploads) {
+        (false, _) => to.put_bytes_max,
+        (true, Family::Parts) => to.piece_bytes_max,
+        // One that is larger than a block is cut again.
+        (true, Family::Blocks | Family::Ranges) => to.object_bytes_max,
     };
-    if length > SOURCE_BYTES_MAX.min(one) {
+    let most = SOURCE_BYTES_MAX.min(one);
+    if length > most {
         let message = format!(
-            "The specified copy source is larger than the maximum allowable size for a copy source: {}",
-            SOURCE_BYTES_MAX.min(one)
+            "The specified copy source is larger than the maximum allowable size for a copy source: {most}"
         );
         return Err(Error::new(Kind::InvalidRequest, message));
     }

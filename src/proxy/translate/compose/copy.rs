@@ -187,10 +187,11 @@ async fn tags(from: &Lane<'_>, record: &mut Record, copying: &Copying<'_>) -> Re
         return Ok(None);
     };
     let op = Operation::GetTags(object);
-    match from.exchange(None, record, &op, None).await?.reply {
-        Reply::Tags(tags) => Ok(Some(tags)),
-        _ => Err(Error::internal("no answer to a question for tags")),
-    }
+    let told = from.exchange(None, record, &op, None).await?;
+    let Reply::Tags(tags) = told.reply else {
+        return Err(Error::internal("no answer to a question for tags"));
+    };
+    Ok(Some(tags))
 }
 
 /// Deletes a copy that is not what it should be, and nothing that someone else has stored since.
@@ -224,10 +225,18 @@ impl RestOf<'_> {
         };
         let mut record = Beside::new(Class::Read);
         let told = self.from.exchange(None, &mut record, &read, None).await;
-        let told = told.map_err(|error| match error.kind() {
-            Kind::PreconditionFailed | Kind::ObjectNotFound => copy::changed(),
-            _ => error,
-        })?;
+        let told = match told {
+            Ok(told) => told,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    Kind::PreconditionFailed | Kind::ObjectNotFound
+                ) =>
+            {
+                return Err(copy::changed());
+            }
+            Err(error) => return Err(error),
+        };
         let (Reply::Object(head), Some(answer)) = (told.reply, told.object) else {
             return Err(Error::internal("no answer to a read"));
         };

@@ -169,9 +169,12 @@ fn a_copy_keeps_what_it_does_not_replace() {
     let mut tags = Tags::default();
     tags.insert("k", "v").unwrap();
     found.tags = Some(tags.clone());
-    let put = |op: &Operation| match plan(op, &found).unwrap().write(None).unwrap() {
-        Operation::PutObject(put) => *put,
-        other => panic!("{other:?}"),
+    let put = |op: &Operation| {
+        let write = plan(op, &found).unwrap().write(None).unwrap();
+        let Operation::PutObject(put) = write else {
+            panic!("{write:?}");
+        };
+        *put
     };
     let kept = put(&copy(|_| {}));
     assert_eq!(kept.attributes.content, found.content);

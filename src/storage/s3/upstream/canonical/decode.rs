@@ -85,7 +85,7 @@ fn tags(document: &[u8]) -> Result<Tags> {
         match (node.path, node.part) {
             (["Tagging", "TagSet", "Tag", "Key"], Part::Close(text)) => key = text,
             (["Tagging", "TagSet", "Tag", "Value"], Part::Close(text)) => {
-                tags.insert(&key, &text)?
+                tags.insert(&key, &text)?;
             }
             _ => {}
         }
