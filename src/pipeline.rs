@@ -24,6 +24,8 @@ use crate::policy::authorize::{self, Demand, Permit, Scope};
 use crate::policy::limit::Limiter;
 use crate::policy::route::{Bucket, CreatedBuckets, Repository, Resource, StorageEndpoint};
 use crate::storage;
+use crate::storage::op::ListBuckets;
+use crate::storage::reply::BucketPage;
 use crate::storage::s3::auth::{self, Payload, Verified};
 use crate::storage::s3::buckets::{self, CreatedPage, ListedBucket, Page};
 use crate::storage::s3::downstream;
@@ -302,24 +304,42 @@ impl Listing {
         (self.page.wants_region(region) && !confined).then_some(created)
     }
 
-    /// What is asked, and of whom.
-    pub fn request(&self) -> Result<(&Arc<Resource>, UpstreamRequest)> {
-        let created = self
-            .created()
-            .ok_or_else(|| Error::internal("a listing without a resource"))?;
-        Ok((
-            &created.resource,
-            buckets::encode_listing(&self.page, created)?,
-        ))
+    fn asked(&self) -> Result<&CreatedBuckets> {
+        self.created()
+            .ok_or_else(|| Error::internal("a listing without a resource"))
     }
 
-    /// The answer, with the resource's list.
+    /// Who is asked.
+    pub fn resource(&self) -> Result<&Arc<Resource>> {
+        Ok(&self.asked()?.resource)
+    }
+
+    /// Whose token a page's is.
+    pub fn repository(&self) -> Uuid {
+        self.repository.id
+    }
+
+    /// What is asked of an S3 resource.
+    pub fn request(&self) -> Result<UpstreamRequest> {
+        buckets::encode_listing(&self.page, self.asked()?)
+    }
+
+    /// The answer, with an S3 resource's list.
     pub fn answer(&self, document: &[u8]) -> Result<Reply> {
-        let created = self
-            .created()
-            .map(|created| buckets::decode_listing(document, created))
-            .transpose()?;
-        self.reply(created.as_ref())
+        let created = buckets::decode_listing(document, self.asked()?)?;
+        self.reply(Some(&created))
+    }
+
+    /// What is asked of a resource that speaks another protocol, and a bucket that stands for all of its buckets.
+    pub fn operation(&self) -> Result<(Bucket, ListBuckets)> {
+        let created = self.asked()?;
+        Ok((created.bucket(""), buckets::listing(&self.page, created)))
+    }
+
+    /// The answer, with such a resource's list.
+    pub fn answer_page(&self, found: BucketPage) -> Result<Reply> {
+        let created = buckets::created_page(found, self.asked()?);
+        self.reply(Some(&created))
     }
 
     fn reply(&self, created: Option<&CreatedPage>) -> Result<Reply> {

@@ -23,22 +23,33 @@ pub fn push_element(out: &mut String, name: &str, text: &str) {
 
 /// Appends text, with what XML cannot hold as it is written as character references, as S3 does.
 pub fn push_text(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' => out.push(character),
-            control if u32::from(control) < 0x20 => {
-                let digits = [u32::from(control) >> 4, u32::from(control) & 15]
-                    .map(|digit| char::from_digit(digit, 16).unwrap_or('0'));
+    let mut rest = text;
+    // What needs none is copied as it stands.
+    while let Some(at) = rest.bytes().position(needs_reference) {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'&' => out.push_str("&amp;"),
+            b'<' => out.push_str("&lt;"),
+            b'>' => out.push_str("&gt;"),
+            b'"' => out.push_str("&quot;"),
+            control => {
+                let digits = [control >> 4, control & 15]
+                    .map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'));
                 out.push_str("&#x");
                 out.extend(digits.iter().skip(usize::from(digits[0] == '0')));
                 out.push(';');
             }
-            other => out.push(other),
         }
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+fn needs_reference(byte: u8) -> bool {
+    match byte {
+        b'\t' | b'\n' => false,
+        b'&' | b'<' | b'>' | b'"' => true,
+        other => other < 0x20,
     }
 }
 
@@ -73,7 +84,7 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>
                     roots += 1;
                 }
                 let name = element_name(text, from).ok_or_else(malformed)?;
-                if path.len() >= DEPTH_MAX || roots > 1 || !own.trim().is_empty() {
+                if path.len() >= DEPTH_MAX || roots > 1 || !is_blank(&own) {
                     return Err(malformed());
                 }
                 path.push(name);
@@ -105,12 +116,16 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>
             Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
             Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
                 push_decoded(&mut own, &event).ok_or_else(malformed)?;
-                if path.is_empty() && !own.trim().is_empty() {
+                if path.is_empty() && !is_blank(&own) {
                     return Err(malformed());
                 }
             }
         }
     }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
 }
 
 /// Appends the text of a text event.
@@ -142,9 +157,16 @@ pub fn position(reader: &Reader<&[u8]>) -> usize {
 /// The local name of the element whose `<` is at `from`.
 pub fn element_name(text: &str, from: usize) -> Option<&str> {
     let rest = text.get(from..)?.strip_prefix('<')?;
-    let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/')?;
-    let name = &rest[..end];
-    Some(name.rsplit_once(':').map_or(name, |(_, local)| local))
+    // All of these are ASCII, so a name is cut between characters.
+    let mut begin = 0;
+    for (at, byte) in rest.bytes().enumerate() {
+        match byte {
+            b':' => begin = at + 1,
+            b'>' | b'/' | b' ' | b'\t' | b'\n' | b'\r' | b'\x0c' => return rest.get(begin..at),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// A document that is not one.

@@ -15,7 +15,7 @@ use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Failed, Outgoing, exchange};
 use crate::proxy::record::Record;
 use crate::proxy::upload::{ClientBody, Sender};
-use crate::proxy::{relay, storage};
+use crate::proxy::{relay, storage, translate};
 use crate::storage::s3::auth::Payload;
 use crate::storage::s3::form::{self, Destination, Fields, FileUpload, Form, FormReader};
 use crate::storage::s3::{body, downstream, upstream};
@@ -52,9 +52,9 @@ pub async fn serve(
     let permitted = pipeline::permit(key, Arc::clone(&repository), request.without_body()?)?;
     let hop = match pipeline::plan(permitted)? {
         Plan::Forward(hop) => hop,
-        Plan::Translate(_) => {
-            let message = "Forms are not implemented for a bucket of another cloud.";
-            return Err(Error::unsupported(message));
+        Plan::Translate(hop) => {
+            let sent = (payload, headers);
+            return translate::run_form(engine, client, arrived, record, &hop, form, sent).await;
         }
         Plan::Reply(_) | Plan::ListBuckets(_) | Plan::Compose(_) => {
             return Err(Error::internal("an upload that is not forwarded"));

@@ -238,11 +238,12 @@ async fn list_buckets(
     record: &mut Record,
     listing: &Listing,
 ) -> Result<()> {
-    let (resource, request) = listing.request()?;
+    let resource = listing.resource()?;
+    let Some(account) = resource.s3() else {
+        return translate::list_buckets(engine, client, arrived, record, listing).await;
+    };
+    let request = listing.request()?;
     record.sending(resource);
-    let account = resource
-        .s3()
-        .ok_or_else(|| Error::internal("not an S3 resource"))?;
     let ready = engine.credentials.ready(&engine.dialer, resource).await;
     let ready = ready.map_err(|error| record.gave_up(Failed { error, attempts: 0 }))?;
     let sending = Outgoing {

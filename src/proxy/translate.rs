@@ -5,6 +5,7 @@
 //! resource's credential, uploads verified on their way and compared with what the store says that it has, objects
 //! handed on as they come. What takes a machine of several requests is refused before the first of them.
 
+mod buckets;
 mod compose;
 mod lane;
 mod upload;
@@ -12,13 +13,16 @@ mod upload;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Hop;
 use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::Answer;
 use crate::proxy::late::{self, Outcome};
-use crate::proxy::record::Record;
+use crate::proxy::record::{Exchanges, Record};
 use crate::proxy::{relay, storage};
 use crate::storage as model;
 use crate::storage::codec::Target;
@@ -29,8 +33,10 @@ use crate::storage::s3::answer::{self, AnswerBody, Asked};
 use crate::storage::s3::auth::Payload;
 use crate::storage::s3::canonical;
 use crate::storage::s3::error::Failure;
+use crate::storage::s3::form::{self, Fields, FileUpload, Form};
 use crate::storage::s3::route;
 use crate::storage::token::Tokens;
+pub use buckets::list_buckets;
 use lane::{Lane, Told};
 use upload::Upload;
 
@@ -48,12 +54,73 @@ pub async fn run(
     hop: &Hop,
     payload: Option<Payload>,
 ) -> Result<()> {
+    let sent = Sent {
+        headers: client.head().headers.clone(),
+        upload: upload::upload(engine, client, arrived, record, hop, payload)?,
+        form: None,
+    };
+    boxed(engine, client, arrived, record, hop, sent).await
+}
+
+/// Stores the file of a form, and answers as its sender wants. `headers` are those of the upload that it stands for.
+pub async fn run_form(
+    engine: &Engine,
+    client: &mut Client,
+    arrived: &Arrived,
+    record: &mut Record,
+    hop: &Hop,
+    form: Form,
+    (payload, headers): (Payload, HeaderMap),
+) -> Result<()> {
+    let Form { fields, file } = form;
+    let most = hop.object_bytes_max;
+    let (plan, pipe) = upload::plan(hop.op.request(), payload, &headers, most)?;
+    let step = Box::new(FileUpload { file, pipe });
+    let sent = Sent {
+        headers,
+        upload: Some(upload::of_form(engine, arrived, record, &plan, step)),
+        form: Some(fields),
+    };
+    boxed(engine, client, arrived, record, hop, sent).await
+}
+
+/// What a client sent.
+struct Sent {
+    headers: HeaderMap,
+    upload: Option<Upload>,
+    /// The fields of a form.
+    form: Option<Fields>,
+}
+
+/// Boxed by name: the compiler gives up on whether so deep a future may change threads.
+fn boxed<'a>(
+    engine: &'a Engine,
+    client: &'a mut Client,
+    arrived: &'a Arrived,
+    record: &'a mut Record,
+    hop: &'a Hop,
+    sent: Sent,
+) -> BoxFuture<'a, Result<()>> {
+    Box::pin(serve(engine, client, arrived, record, hop, sent))
+}
+
+async fn serve(
+    engine: &Engine,
+    client: &mut Client,
+    arrived: &Arrived,
+    record: &mut Record,
+    hop: &Hop,
+    sent: Sent,
+) -> Result<()> {
+    let Sent {
+        headers,
+        mut upload,
+        form,
+    } = sent;
     let resource = &hop.bucket.resource;
     record.bucket = Some(Arc::clone(&hop.bucket));
     record.sending(resource);
     let codec = model::upstream(resource)?;
-    let headers = client.head().headers.clone();
-    let mut upload = upload::upload(engine, client, arrived, record, hop, payload)?;
     let length = upload.as_ref().map(|upload| upload.length);
     let masters = engine.live.masters();
     let tokens = Tokens {
@@ -88,7 +155,8 @@ pub async fn run(
         bucket: &hop.bucket,
         source,
         codec,
-        may_repeat: storage::may_repeat(hop.op.request(), &headers),
+        // A browser does not know what became of a form, and repeats it by itself.
+        may_repeat: form.is_none() && storage::may_repeat(hop.op.request(), &headers),
     };
     // Bytes that go from one store to another can be stopped; any other request leaves whole, and what the client does
     // afterwards changes nothing.
@@ -97,6 +165,7 @@ pub async fn run(
         lane,
         hop,
         tokens,
+        form: form.as_ref(),
         committed: Arc::new(AtomicBool::new(committed)),
     };
     if hop.op.request().row().reply == route::Reply::Late {
@@ -106,7 +175,7 @@ pub async fn run(
         .perform(Some(client), record, &op, planned, upload.as_mut())
         .await;
     if let Some(upload) = &upload {
-        record.bytes_in = upload.body.bytes_in;
+        record.bytes_in += upload.body.bytes_in;
     }
     let (reply, object) = match outcome {
         Ok(told) => (Ok(told.reply), told.object),
@@ -117,11 +186,20 @@ pub async fn run(
     run.answer(client, record, &asked, reply, object).await
 }
 
+/// What came of a look and of what it made of an operation.
+enum Seen {
+    Told(Told),
+    /// It takes several requests, now that the object is known.
+    Machine(Box<Operation>, Machine),
+}
+
 /// One request of a client's.
 struct Run<'a> {
     lane: Lane<'a>,
     hop: &'a Hop,
     tokens: Tokens<'a>,
+    /// What a form says of the answer to it.
+    form: Option<&'a Fields>,
     /// From here on it runs to its end, whoever still waits for it.
     committed: Arc<AtomicBool>,
 }
@@ -156,15 +234,24 @@ impl Run<'_> {
     /// Does what was planned.
     async fn perform(
         &self,
-        client: Option<&mut Client>,
+        mut client: Option<&mut Client>,
         record: &mut Record,
         op: &Operation,
         planned: Plan,
-        upload: Option<&mut Upload>,
+        mut upload: Option<&mut Upload>,
     ) -> Result<Told> {
         let told = match planned {
             Plan::Translate => self.translate(client, record, op, upload).await,
-            Plan::Probe(probe) => Box::pin(self.probe(client, record, op, probe, upload)).await,
+            Plan::Probe(probe) => {
+                let (heard, body) = (client.as_deref_mut(), upload.as_deref_mut());
+                match Box::pin(self.probe(heard, record, op, probe, body)).await {
+                    Ok(Seen::Told(told)) => Ok(told),
+                    Ok(Seen::Machine(op, machine)) => {
+                        Box::pin(self.compose(client, record, &op, machine, upload)).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
             Plan::Compose(machine) => {
                 Box::pin(self.compose(client, record, op, machine, upload)).await
             }
@@ -216,11 +303,11 @@ impl Run<'_> {
     async fn probe(
         &self,
         mut client: Option<&mut Client>,
-        record: &mut Record,
+        record: &mut dyn Exchanges,
         op: &Operation,
         probe: Probe,
         mut upload: Option<&mut Upload>,
-    ) -> Result<Told> {
+    ) -> Result<Seen> {
         let mut looks = 0;
         loop {
             looks += 1;
@@ -255,14 +342,12 @@ impl Run<'_> {
             let settled = match probe.settle(op, found.as_ref())? {
                 Settled::Send(op) => op,
                 Settled::NotModified(same) => {
-                    return Ok(Told::from(Reply::NotModified(same)));
+                    return Ok(Seen::Told(Told::from(Reply::NotModified(same))));
                 }
             };
             let can = self.lane.codec.capability(self.lane.bucket);
             if let Some(machine) = plan::plan_seen(&settled, &can) {
-                return self
-                    .compose(client, record, &settled, machine, upload)
-                    .await;
+                return Ok(Seen::Machine(settled, machine));
             }
             let told = self
                 .lane
@@ -279,7 +364,7 @@ impl Run<'_> {
                     if error.kind() == Kind::PreconditionFailed
                         && op.only_reads()
                         && looks < LOOKS_MAX => {}
-                told => return told,
+                told => return told.map(Seen::Told),
             }
         }
     }
@@ -298,7 +383,14 @@ impl Run<'_> {
             Err(failure) => return self.fail(client, record, &failure).await,
         };
         if answer.body == AnswerBody::Own {
-            return storage::send(client, self.lane.arrived, record, answer.message).await;
+            let arrived = self.lane.arrived;
+            let mut message = answer.message;
+            if let Some(fields) = self.form {
+                let host = client.head().host().unwrap_or_default();
+                let request = self.hop.op.request();
+                message = form::reply(fields, request, message.headers, host, arrived.secure);
+            }
+            return storage::send(client, arrived, record, message).await;
         }
         let (status, headers) = (answer.message.status, answer.message.headers);
         match (answer.body, object) {

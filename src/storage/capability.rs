@@ -38,6 +38,8 @@ pub struct Capability {
     /// Listings of uploads under way.
     pub lists_uploads: Native,
     pub uploads: Family,
+    /// What an upload in parts was made of is told of its object.
+    pub keeps_parts: Native,
     /// Objects in one batch delete; 1 where there is none.
     pub delete_batch_max: usize,
     /// An object that is stored in one request.

@@ -4,8 +4,7 @@
 //! those that clients mean (text, bytes, times), never some protocol's way to write them down.
 
 mod checksum;
-
-use std::fmt;
+pub mod parts;
 
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -66,7 +65,7 @@ impl ETag {
     }
 
     pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.0)
+        ["\"", &self.0, "\""].concat()
     }
 
     /// The MD5 that it is, if it looks like one.
@@ -90,13 +89,11 @@ impl ETag {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
 }
 
 /// An upstream's own mark of one state of an object: opaque, and compared by the upstream alone.

@@ -14,7 +14,8 @@ mod upload;
 pub use journal::{CreateJournal, Journal};
 pub use upload::{
     BlockId, BlockState, ChecksumOver, CompleteUpload, CompletedPart, CopyPiece, CreateUpload,
-    Family, ListPieces, ListUploads, Made, Piece, Pieces, UploadChecksum, UploadPiece, UploadRef,
+    Family, ListPieces, ListUploads, Made, NoteUpload, Piece, Pieces, UploadChecksum, UploadPiece,
+    UploadRef,
 };
 
 use super::condition::{ByteRange, Preconditions};
@@ -54,6 +55,8 @@ pub enum Operation {
     AbortUpload(UploadRef),
     /// Never a client's.
     Journal(Journal),
+    /// Never a client's.
+    NoteUpload(Box<NoteUpload>),
 }
 
 /// The buckets that clients created at one resource.
@@ -274,6 +277,7 @@ impl Operation {
             Self::ListUploads(_) => "ListUploads",
             Self::CompleteUpload(_) => "CompleteUpload",
             Self::AbortUpload(_) => "AbortUpload",
+            Self::NoteUpload(_) => "NoteUpload",
             Self::Journal(_) => "Journal",
         }
     }
@@ -301,6 +305,7 @@ impl Operation {
             Self::ListPieces(list) => Some(&list.upload.key),
             Self::CompleteUpload(complete) => Some(&complete.upload.key),
             Self::AbortUpload(upload) => Some(&upload.key),
+            Self::NoteUpload(note) => Some(&note.key),
             Self::Journal(journal) => Some(&journal.upload()?.key),
         }
     }
@@ -329,6 +334,7 @@ impl Operation {
             | Self::ListUploads(_)
             | Self::CompleteUpload(_)
             | Self::AbortUpload(_)
+            | Self::NoteUpload(_)
             | Self::Journal(_) => None,
         }
     }
@@ -360,7 +366,8 @@ impl Operation {
             | Self::UploadPiece(_)
             | Self::CopyPiece(_)
             | Self::CompleteUpload(_)
-            | Self::AbortUpload(_) => false,
+            | Self::AbortUpload(_)
+            | Self::NoteUpload(_) => false,
             Self::Journal(journal) => journal.only_reads(),
         }
     }

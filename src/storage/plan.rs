@@ -44,6 +44,8 @@ pub enum Machine {
     BridgeUpload,
     /// Listings of what the store does not list itself.
     SynthesizeUploads,
+    /// The end of an upload at a store that forgets what its object was made of.
+    NoteParts,
 }
 
 /// Decides.
@@ -112,7 +114,7 @@ pub fn plan(op: &Operation, can: &Capability, native_copy: bool) -> Result<Plan>
         | Operation::CreateBucket(_)
         // Where no versions are kept, those that are there are all.
         | Operation::ListObjects(_) => Ok(Plan::Translate),
-        Operation::Journal(_) => Err(Error::internal("a machine's own request")),
+        Operation::NoteUpload(_) | Operation::Journal(_) => Err(Error::internal("a machine's own request")),
     }
 }
 
@@ -205,6 +207,9 @@ fn plan_upload(op: &Operation, can: &Capability, native_copy: bool) -> Result<Pl
         }
         let told = complete.checksum.as_ref();
         let of_whole = told.is_some_and(|(of, _)| of.over == ChecksumOver::Object);
+        if !bridged && can.keeps_parts == Native::Composed {
+            return Ok(Plan::Compose(Machine::NoteParts));
+        }
         // Only a machine that knows the parts' sizes and CRCs could tell.
         if (of_whole || complete.size.is_some()) && !bridged {
             return Err(unsupported());

@@ -44,6 +44,10 @@ impl Tokens<'_> {
             if let Start::Page(token) = &mut list.start {
                 *token = self.open_one(Purpose::Page, &list.prefix, token)?;
             }
+        } else if let Operation::ListBuckets(list) = op {
+            if let Some(page) = &mut list.page {
+                *page = self.open_one(Purpose::Page, &list.prefix, page)?;
+            }
         } else if let Operation::ListUploads(ListUploads {
             after: Some((key, Some(id))),
             ..
@@ -59,6 +63,10 @@ impl Tokens<'_> {
     /// Puts tokens in the place of the store's words. One word has one token, whichever node gives it out.
     pub fn seal(&self, op: &Operation, reply: &mut Reply) -> Result<()> {
         if let (Reply::Objects(page), Operation::ListObjects(list)) = (&mut *reply, op) {
+            if let Some(next) = &mut page.next {
+                *next = self.seal_one(Purpose::Page, &list.prefix, next)?;
+            }
+        } else if let (Reply::Buckets(page), Operation::ListBuckets(list)) = (&mut *reply, op) {
             if let Some(next) = &mut page.next {
                 *next = self.seal_one(Purpose::Page, &list.prefix, next)?;
             }
@@ -144,6 +152,7 @@ fn upload_of(op: &mut Operation) -> Option<&mut UploadRef> {
         | Operation::PutTags(_)
         | Operation::CreateUpload(_)
         | Operation::ListUploads(_)
+        | Operation::NoteUpload(_)
         | Operation::Journal(_) => None,
     }
 }

@@ -18,6 +18,7 @@ async fn start(
     let origin = Origin::start(script).await;
     let server = Server::start(&Setup {
         gcs: Some(origin.address),
+        repository: "default_resource = \"gcs\"\nbucket_prefix = \"own-\"",
         ..Setup::default()
     })
     .await;
@@ -269,4 +270,66 @@ async fn ids_and_pages_of_the_store_are_sealed() {
         );
     }
     assert_eq!(origin.requests().len(), 2);
+}
+
+/// A request for a bucket, or for all of them.
+fn of_bucket(server: &Server, method: &'static str, path: &str) -> Request {
+    let mut request = server.request(method, "");
+    path.clone_into(&mut request.path);
+    if method == "PUT" {
+        let length = ("content-length".to_owned(), "0".to_owned());
+        request.headers.push(length);
+    }
+    request
+}
+
+fn document(text: &str) -> Vec<Step> {
+    let length = text.len();
+    answer::raw(&format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}"
+    ))
+}
+
+#[tokio::test]
+async fn clients_make_list_and_delete_buckets_there() {
+    let bucket = |name: &str| {
+        let created = "2026-01-02T03:04:05.678Z";
+        format!("<Bucket><Name>{name}</Name><CreationDate>{created}</CreationDate></Bucket>")
+    };
+    let listed = ["foreign", "own-new", "own-Bad_name"].map(bucket).concat();
+    let (origin, server) =
+        start(
+            move |request, _| match (request.method.as_str(), request.target.as_str()) {
+                ("GET", "/") => document(&format!(
+                    "<ListAllMyBucketsResult><Buckets>{listed}</Buckets></ListAllMyBucketsResult>"
+                )),
+                ("PUT" | "HEAD", "/own-new") => {
+                    answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                }
+                ("DELETE", "/own-new") => {
+                    let text =
+                        "<Error><Code>BucketNotEmpty</Code><Message>own-new</Message></Error>";
+                    let length = text.len();
+                    answer::raw(&format!(
+                        "HTTP/1.1 409 Conflict\r\nContent-Length: {length}\r\n\r\n{text}"
+                    ))
+                }
+                other => panic!("{other:?}"),
+            },
+        )
+        .await;
+    let made = ask(&server, &of_bucket(&server, "PUT", "/new"), "").await;
+    assert_eq!((made.status, made.header("location")), (200, Some("/new")));
+    let list = ask(&server, &of_bucket(&server, "GET", "/"), "").await;
+    let text = list.text();
+    assert_eq!(list.status, 200, "{text}");
+    let shown = "<Name>new</Name><CreationDate>2026-01-02T03:04:05.678Z</CreationDate>";
+    assert!(text.contains(shown), "{text}");
+    assert!(text.contains(GCS_BUCKET) && !text.contains("own-") && !text.contains("foreign"));
+    let head = ask(&server, &of_bucket(&server, "HEAD", "/new"), "").await;
+    assert_eq!(head.status, 200);
+    let full = ask(&server, &of_bucket(&server, "DELETE", "/new"), "").await;
+    assert_eq!(full.status, 409);
+    assert!(full.text().contains("<Code>BucketNotEmpty</Code>") && !full.text().contains("own-"));
+    assert_eq!(origin.requests().len(), 4);
 }

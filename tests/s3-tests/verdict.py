@@ -9,6 +9,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 BASELINE = HERE / "baseline.txt"
 GAINS = HERE / "gains.txt"
 EXCEPTIONS = HERE / "exceptions.toml"
+CLOUDS = HERE / "clouds.toml"
+# Lanes whose store speaks another protocol: there is no baseline, but a list of what fails.
+CLOUD_LANES = ("azurite", "gcs")
 
 
 def read_report(path):
@@ -51,25 +54,60 @@ def write_baseline(results, commit, version):
     BASELINE.write_text(head + "\n".join(passed) + "\n")
 
 
-def exceptions(lane):
-    """Test -> why it fails through Aqueduct, in the lane `plain` or `tls`."""
-    reasons = {}
-    for entry in tomllib.loads(EXCEPTIONS.read_text()).get("exception", []):
+def reasons(path, table, lane):
+    """Test -> why it fails in this lane."""
+    found = {}
+    for entry in tomllib.loads(path.read_text()).get(table, []):
         if entry.get("only", lane) != lane:
             continue
         for test in entry["tests"]:
-            if test in reasons:
-                raise SystemExit(f"s3-tests: {test} stands twice in {EXCEPTIONS.name}")
-            reasons[test] = entry["reason"]
-    return reasons
+            if test in found:
+                raise SystemExit(f"s3-tests: {test} stands twice in {path.name}")
+            found[test] = entry["reason"]
+    return found
+
+
+def exceptions(lane):
+    """Test -> why it fails through Aqueduct and not on SeaweedFS alone, in the lane `plain` or `tls`."""
+    return reasons(EXCEPTIONS, "exception", lane)
+
+
+def expected(lane):
+    """Test -> why it fails over a cloud."""
+    return reasons(CLOUDS, "expected", lane)
 
 
 def must_pass(test, lane):
+    if lane in CLOUD_LANES:
+        return test not in expected(lane)
     return test in baseline() | gains() and test not in exceptions(lane)
+
+
+def judge_cloud(results, lane, whole):
+    """Prints what is not as it should be; 0 where everything is."""
+    excused, faults = expected(lane), []
+    for test, outcome in sorted(results.items()):
+        if outcome == "failed" and test not in excused:
+            faults.append(f"{test}: failed, and is not expected to")
+        if outcome == "passed" and test in excused:
+            faults.append(f"{test} passes, but is expected to fail: remove it")
+    passed = list(results.values()).count("passed")
+    target = tomllib.loads(CLOUDS.read_text())["passes"][lane]
+    if whole:
+        faults += [f"{test} is expected to fail, but is missing from the run" for test in sorted(excused.keys() - results.keys())]
+        if passed < target:
+            faults.append(f"{passed} pass, {target} should")
+    for fault in faults:
+        print(f"FAIL {fault}")
+    print(f"{passed} of {len(results)} pass, {target} should at least; {len(excused.keys() & results.keys())} are expected"
+          f" to fail; {len(faults)} faults", flush=True)
+    return 1 if faults else 0
 
 
 def judge(results, lane, whole):
     """Prints what is not as it should be; 0 where everything is."""
+    if lane in CLOUD_LANES:
+        return judge_cloud(results, lane, whole)
     alone, gained, excused = baseline(), gains(), exceptions(lane)
     expected, faults = alone | gained, [f"{test} is a gain and stands in the baseline" for test in sorted(alone & gained)]
     considered = expected | set(excused) if whole else (expected | set(excused)) & set(results)

@@ -306,11 +306,7 @@ fn created_buckets<'s>(
         let Some(resource) = storage_resource(cx, document, default, resources) else {
             continue;
         };
-        if !matches!(resource, Resource::S3(_)) {
-            let message = "clients can create buckets at an S3 resource alone in this version";
-            cx.error(document, "E030", default.span(), message);
-            continue;
-        }
+        lendable(cx, document, default, prefix, resource);
         let owner = Owner {
             at: *at,
             prefix,
@@ -323,6 +319,40 @@ fn created_buckets<'s>(
             lent_bucket(cx, &owner, placed);
         }
         owners.push(owner);
+    }
+}
+
+/// Whether buckets can be made at a resource, under this prefix.
+fn lendable(
+    cx: &mut Cx<'_>,
+    document: &Document,
+    default: &Spanned<String>,
+    prefix: &Spanned<String>,
+    resource: Resource<'_>,
+) {
+    match resource {
+        Resource::S3(_) | Resource::Ai(_) => {}
+        Resource::Gcs(at) => {
+            let gcs = at.written;
+            // The key of a service account names its project, and so may owners of interoperability keys at Google.
+            let known = gcs.project.is_some() || gcs.machine_identity.is_none();
+            if !known {
+                let message = format!(
+                    "`{}` does not say in which project buckets are made",
+                    default.get_ref()
+                );
+                cx.error(document, "E036", default.span(), message).hint =
+                    Some("set `project` there".into());
+            }
+        }
+        Resource::Azure(_) => {
+            let text = prefix.get_ref();
+            if text.contains('.') || text.contains("--") {
+                let message = format!("`{text}` cannot start the name of a container");
+                cx.error(document, "E032", prefix.span(), message).hint =
+                    Some("Azure knows a-z, 0-9 and single - alone".into());
+            }
+        }
     }
 }
 

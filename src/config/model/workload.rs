@@ -126,7 +126,7 @@ section! {
 
 section! {
     /// A bucket of Google Cloud Storage, with the credential that opens it: one of `credentials`, `access_key_id` with
-    /// `secret_access_key`, and `machine_identity`. Read and checked; no repository may use it yet.
+    /// `secret_access_key`, and `machine_identity`.
     "[[gcs]]" Gcs {
         required {
             name: Spanned<String>,
@@ -160,8 +160,7 @@ section! {
 
 section! {
     /// A container of Azure Blob Storage, with the credential that opens it: one of `account_key`, `sas`,
-    /// `client_secret` or `federated_token` with `tenant_id` and `client_id`, and `machine_identity`. Read and checked;
-    /// no repository may use it yet.
+    /// `client_secret` or `federated_token` with `tenant_id` and `client_id`, and `machine_identity`.
     "[[azure]]" Azure {
         required {
             name: Spanned<String>,

@@ -4,6 +4,7 @@ mod bridge;
 mod copied;
 mod copy;
 mod delete;
+mod notes;
 mod split;
 mod stage;
 
@@ -13,7 +14,7 @@ use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::proxy::client::Client;
 use crate::proxy::record::Record;
-use crate::storage::op::{DeleteObjects, Operation};
+use crate::storage::op::{CompleteUpload, DeleteObjects, Operation};
 use crate::storage::plan::Machine;
 
 impl Run<'_> {
@@ -31,6 +32,7 @@ impl Run<'_> {
             Machine::DeleteBatches => self.delete_batches(client, record, batch(op)?).await,
             Machine::DeleteEmptyBucket => self.delete_empty_bucket(client, record).await,
             Machine::StreamCopy => self.stream_copy(record, op).await,
+            Machine::NoteParts => self.note_parts(record, completion(op)?).await,
             Machine::BridgeUpload => self.bridge(client, record, op, upload).await,
             Machine::SynthesizeUploads => self.list_uploads(record, op).await,
             Machine::SplitCopy => Ok(Told::from(self.split_copy(record, op).await?)),
@@ -49,4 +51,11 @@ fn batch(op: &Operation) -> Result<&DeleteObjects> {
         return Err(Error::internal("a machine for another operation"));
     };
     Ok(batch)
+}
+
+fn completion(op: &Operation) -> Result<&CompleteUpload> {
+    let Operation::CompleteUpload(complete) = op else {
+        return Err(Error::internal("a machine for another operation"));
+    };
+    Ok(complete)
 }

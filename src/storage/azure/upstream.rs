@@ -49,6 +49,7 @@ pub const CAPABILITY: Capability = Capability {
     lists_uploads: Native::Composed,
     keeps_full_buckets: Native::Composed,
     uploads: Family::Blocks,
+    keeps_parts: Native::Yes,
     // Each part of a batch would have to be signed for itself.
     delete_batch_max: 1,
     put_bytes_max: names::PUT_BYTES_MAX,
@@ -120,7 +121,8 @@ impl Upstream for Azure {
             | Operation::AbortUpload(_)
             | Operation::Journal(
                 Journal::Create(_) | Journal::Append { .. } | Journal::Delete(_),
-            ) => ReplyBody::None,
+            )
+            | Operation::NoteUpload(_) => ReplyBody::None,
         }
     }
 

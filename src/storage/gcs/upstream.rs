@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::{error, names};
 use crate::error::{Error, Result};
-use crate::policy::credential::ReadyCredential;
+use crate::policy::credential::{Credential, ReadyCredential};
 use crate::policy::route::Bucket;
 use crate::storage::capability::{Capability, Native};
 use crate::storage::codec::{
@@ -40,6 +40,7 @@ pub const CAPABILITY: Capability = Capability {
     keeps_full_buckets: Native::Yes,
     lists_uploads: Native::Yes,
     uploads: Family::Parts,
+    keeps_parts: Native::Composed,
     delete_batch_max: names::PAGE_MAX as usize,
     put_bytes_max: names::OBJECT_BYTES_MAX,
     copy_bytes_max: names::OBJECT_BYTES_MAX,
@@ -54,16 +55,14 @@ pub const CAPABILITY: Capability = Capability {
 
 impl Upstream for Gcs {
     fn capability(&self, bucket: &Bucket) -> Capability {
-        // Tags are changed by the JSON API, which takes no interoperability keys.
-        let is_hmac = bucket
-            .resource
-            .credential()
-            .is_some_and(|credential| matches!(credential.ready(), Some(ReadyCredential::Hmac(_))));
         Capability {
-            sets_tags: if is_hmac {
-                Native::No
-            } else {
-                CAPABILITY.sets_tags
+            sets_tags: match api(bucket) {
+                Api::Xml => Native::No,
+                Api::Json => CAPABILITY.sets_tags,
+            },
+            keeps_parts: match api(bucket) {
+                Api::Xml => Native::No,
+                Api::Json => CAPABILITY.keeps_parts,
             },
             ..CAPABILITY
         }
@@ -112,7 +111,8 @@ impl Upstream for Gcs {
             | Operation::ListUploads(_)
             | Operation::CompleteUpload(_)
             | Operation::AbortUpload(_)
-            | Operation::Journal(_) => ReplyBody::Document {
+            | Operation::Journal(_)
+            | Operation::NoteUpload(_) => ReplyBody::Document {
                 bytes_max: DOCUMENT_BYTES_MAX,
             },
         }
@@ -131,6 +131,28 @@ impl Upstream for Gcs {
 
     fn decode_error(&self, op: &Operation, head: ReplyHead<'_>, body: &[u8]) -> Error {
         error::decode(op, head, body)
+    }
+}
+
+/// What may be asked of the store beside objects: the JSON API takes no interoperability keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Api {
+    Xml,
+    /// As well.
+    Json,
+}
+
+fn api(bucket: &Bucket) -> Api {
+    let credential = bucket.resource.credential();
+    match credential.and_then(Credential::ready) {
+        Some(ReadyCredential::Hmac(_)) => Api::Xml,
+        Some(
+            ReadyCredential::Bearer(_)
+            | ReadyCredential::SharedKey(_)
+            | ReadyCredential::Sas(_)
+            | ReadyCredential::S3(_),
+        )
+        | None => Api::Json,
     }
 }
 

@@ -1,10 +1,12 @@
-//! XML documents of the protocol: written for GCS, and read from it.
+//! Documents of the protocol: written for GCS, and read from it. XML, but for what its JSON API alone can do.
 
+mod json;
 mod listing;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+pub(super) use json::bucket_page;
 pub(super) use listing::{Next, buckets, objects, parts, uploads};
 
 use super::error;

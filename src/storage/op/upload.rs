@@ -3,7 +3,9 @@
 
 use super::{Body, Source};
 use crate::storage::condition::{ByteRange, Preconditions};
-use crate::storage::object::{Attributes, Checksum, ChecksumKind, CustomerKey, ETag};
+use crate::storage::object::{
+    Attributes, Checksum, ChecksumKind, CustomerKey, ETag, Revision, StoredChecksum,
+};
 
 /// Starts an upload in pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +132,18 @@ pub struct Made {
     pub etag: ETag,
     /// Of the parts that it was sent in, in their order. None: it was sent in one.
     pub part_sizes: Vec<u64>,
+}
+
+/// Keeps beside an object what it was made of, for a store that forgets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteUpload {
+    pub key: Box<str>,
+    /// The object that was made, and no other of its key.
+    pub revision: Revision,
+    /// What the upload is known by, as [`ObjectMeta::upload`](crate::storage::object::ObjectMeta::upload) tells it.
+    pub upload: Box<str>,
+    pub part_sizes: Vec<u64>,
+    pub checksum: Option<StoredChecksum>,
 }
 
 /// What an object is made of, in order.

@@ -28,6 +28,7 @@ const BARE: Capability = Capability {
     keeps_full_buckets: Native::No,
     lists_uploads: Native::Composed,
     uploads: Family::Blocks,
+    keeps_parts: Native::No,
     delete_batch_max: 1,
     put_bytes_max: 1000,
     copy_bytes_max: 1000,

@@ -25,6 +25,8 @@ pub(super) use object::encode_text as encode_metadata;
 pub(super) use unconfigured::is_unconfigured;
 
 const XML: &str = "application/xml";
+/// S3's own first region stands for places that S3 has no name for.
+pub(super) const REGION: &str = "us-east-1";
 
 /// A request, with what its answer has to name.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +79,11 @@ pub fn answer(asked: &Asked<'_>, outcome: Result<Reply>) -> Result<Answer, Failu
         // S3 deletes what is not there.
         Err(error) if asked.op.op() == Op::DeleteObject && error.kind() == Kind::ObjectNotFound => {
             Ok(own(Message::new(StatusCode::NO_CONTENT)))
+        }
+        // S3's first region, where we say that these buckets are, makes a bucket of one's own again.
+        Err(error) if asked.op.op() == Op::CreateBucket && error.kind() == Kind::BucketExists => {
+            let made = done(asked).map_err(|error| Failure::from(&error))?;
+            Ok(own(made))
         }
         Err(error) => Err(failure(asked, &error)),
     }
@@ -207,9 +214,8 @@ fn bucket(asked: &Asked<'_>, found: &BucketInfo) -> Message {
     Message::new(StatusCode::OK).with_text(HeaderName::from_static("x-amz-bucket-region"), region)
 }
 
-/// S3's own first region stands for places that S3 has no name for.
 fn region(found: &BucketInfo) -> &str {
-    found.location.as_deref().unwrap_or("us-east-1")
+    found.location.as_deref().unwrap_or(REGION)
 }
 
 fn stored(asked: &Asked<'_>, stored: &Stored) -> Result<Message> {
@@ -239,18 +245,25 @@ fn encryption(message: Message, operation: &Operation) -> Message {
     } else if let Operation::CopyPiece(piece) = operation {
         (None, piece.customer_key.as_ref())
     } else {
-        (None, None)
+        // A completion does not say what was said when the upload began.
+        return message;
     };
     match (stored, customer) {
         (Some(Encryption::Customer(key)), _) | (None, Some(key)) => {
             object::with_customer_key(message, key)
         }
-        (Some(Encryption::Provider), _) => message.with(
-            HeaderName::from_static(names::ENCRYPTION),
-            HeaderValue::from_static("AES256"),
-        ),
-        (None, None) => message,
+        (Some(Encryption::Provider) | None, None) | (Some(Encryption::Provider), Some(_)) => {
+            by_provider(message)
+        }
     }
+}
+
+/// All that is not encrypted with a key of the client's is with the provider's, and S3 says so of every object.
+fn by_provider(message: Message) -> Message {
+    message.with(
+        HeaderName::from_static(names::ENCRYPTION),
+        HeaderValue::from_static("AES256"),
+    )
 }
 
 fn copied(asked: &Asked<'_>, copied: &Copied) -> Result<Message> {

@@ -22,9 +22,11 @@ use crate::message::date;
 use crate::message::escape::{self, Slash};
 use crate::policy::route::{CreatedBuckets, Resource};
 use crate::storage::head::UpstreamHead;
+use crate::storage::op::ListBuckets;
+use crate::storage::reply::BucketPage;
 
 /// Most buckets of one page, as S3 has it.
-const BUCKETS_MAX: usize = 10_000;
+pub const BUCKETS_MAX: usize = 10_000;
 /// Longest date that is passed on from a store's listing.
 const DATE_BYTES_MAX: usize = 64;
 /// The largest listing of a store's that is read: a page of [`BUCKETS_MAX`] takes up to 3 MiB.
@@ -144,6 +146,32 @@ pub fn encode_listing(page: &Page, created: &CreatedBuckets) -> Result<UpstreamR
         payload: NO_PAYLOAD,
         document: None,
     })
+}
+
+/// What is asked of a store of another protocol.
+pub fn listing(page: &Page, created: &CreatedBuckets) -> ListBuckets {
+    ListBuckets {
+        prefix: [&*created.bucket_prefix, &page.prefix].concat().into(),
+        page: page.token.as_deref().map(Box::from),
+        max: page.most.and_then(|most| u32::try_from(most).ok()),
+    }
+}
+
+/// What a store of another protocol answered, whose token of the next page is sealed already.
+pub fn created_page(found: BucketPage, created: &CreatedBuckets) -> CreatedPage {
+    let by_client_names = found.buckets.into_iter().filter_map(|bucket| {
+        let name = bucket.name.strip_prefix(&*created.bucket_prefix)?;
+        let date = bucket.created_at.unwrap_or_default();
+        names::check_new_bucket(name).ok()?;
+        Some((name.to_owned(), date::iso_millis(date)))
+    });
+    let mut buckets: Vec<_> = by_client_names.collect();
+    buckets.sort_unstable();
+    CreatedPage {
+        buckets,
+        region: region(&created.resource).to_owned(),
+        next: found.next.map(Into::into),
+    }
 }
 
 /// Reads the store's page. Stores that know neither prefixes nor pages answer with all that they have.

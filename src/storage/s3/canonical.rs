@@ -8,6 +8,7 @@
 //! or object itself: its existence is real, and the answer is the one that S3 gives where nothing was configured.
 
 mod attributes;
+mod bucket;
 mod given;
 mod listing;
 mod multipart;
@@ -19,8 +20,8 @@ use crate::error::{Error, Kind, Result};
 use crate::storage::condition::{ByteRange, Preconditions, TagMatch};
 use crate::storage::object::{ContentHeaders, VersionId};
 use crate::storage::op::{
-    Body, Checksums, CopyObject, CreateBucket, DeleteObject, DeleteObjects, ObjectRef, Operation,
-    PutObject, PutTags, ReadObject, Selection, Source,
+    Body, Checksums, CopyObject, DeleteObject, DeleteObjects, ObjectRef, Operation, PutObject,
+    PutTags, ReadObject, Selection, Source,
 };
 use given::Given;
 
@@ -79,14 +80,18 @@ fn decode(op: &WholeOp, given: &mut Given<'_>, length: Option<u64>) -> Result<Op
         }
         Op::AbortMultipartUpload => Operation::AbortUpload(multipart::reference(op, given)?),
         Op::HeadBucket => Operation::HeadBucket,
-        Op::CreateBucket => create_bucket(op, given)?,
+        Op::CreateBucket => bucket::create(op, given)?,
         Op::DeleteBucket => Operation::DeleteBucket,
         Op::PutBucketAcl => {
-            only_private(op, given)?;
+            bucket::only_private(op, given)?;
+            Operation::HeadBucket
+        }
+        Op::PutBucketEncryption => {
+            bucket::encrypted_by_provider(document(op, given)?)?;
             Operation::HeadBucket
         }
         Op::PutObjectAcl => {
-            only_private(op, given)?;
+            bucket::only_private(op, given)?;
             Operation::HeadObject(Box::new(read(op, given)?))
         }
         other if super::answer::is_unconfigured(other) => Operation::HeadBucket,
@@ -293,26 +298,6 @@ fn source(op: &WholeOp, given: &mut Given<'_>) -> Result<Source> {
     })
 }
 
-fn create_bucket(op: &WholeOp, given: &mut Given<'_>) -> Result<Operation> {
-    given.only_private()?;
-    if given
-        .text("x-amz-object-ownership")?
-        .is_some_and(|rule| rule == "ObjectWriter")
-    {
-        return Err(not_implemented());
-    }
-    if given
-        .text("x-amz-bucket-object-lock-enabled")?
-        .is_some_and(|wanted| !wanted.eq_ignore_ascii_case("false"))
-    {
-        return Err(not_implemented());
-    }
-    let location = super::buckets::wanted_location(document(op, given)?)?;
-    Ok(Operation::CreateBucket(CreateBucket {
-        location: (!location.is_empty()).then(|| location.into()),
-    }))
-}
-
 /// The client's document, whose digests were checked when it was read.
 fn document<'a>(op: &'a WholeOp, given: &mut Given<'_>) -> Result<&'a [u8]> {
     given.take("content-type");
@@ -320,14 +305,6 @@ fn document<'a>(op: &'a WholeOp, given: &mut Given<'_>) -> Result<&'a [u8]> {
     op.document()
         .map(|document| &**document)
         .ok_or_else(|| Error::internal("an operation without its document"))
-}
-
-/// An access list that says what holds anyway.
-fn only_private(op: &WholeOp, given: &mut Given<'_>) -> Result<()> {
-    if !document(op, given)?.is_empty() {
-        return Err(not_implemented());
-    }
-    given.only_private()
 }
 
 fn part_number(text: &str) -> Result<u16> {

@@ -4,7 +4,8 @@
     gcs.py PORT CONFIG
 
 CONFIG is JSON: `buckets` ({name: {"versioned": bool}}), `keys` ({access id: {"secret", "buckets"}}) and `accounts`
-({e-mail: {"modulus" (hexadecimal), "buckets"}}). Whoever is named may do everything in the buckets named beside him.
+({e-mail: {"modulus" (hexadecimal), "buckets"}}). Whoever is named may do everything in the buckets named beside him,
+and in those that he makes; where there is a `project`, he may make some in it.
 
 Where the manual says nothing, what is harder for a client was chosen: a batch delete tells of keys that are not there
 as errors, a page of no keys cannot be asked for, a marker that is a common prefix hides nothing under it. A listing of
@@ -28,11 +29,13 @@ import gcs_auth
 import gcs_store
 from gcs_rules import (
     ATTRIBUTES, COPY, CUSTOMER_KEY, HASHES, META, NAME_BYTES_MAX, PAGE_MAX, PART_BYTES_MIN, READ, SOURCE, UPLOADS,
-    V1, V2, VERSIONS, WRITE, allow, attributes, check_hashes, check_key, check_metadata, customer_key, document,
-    element, generation_match, hashes, namer, number, span, stamp, text, told_of, told_of_key, unchanged,
+    V1, V2, VERSIONS, WRITE, allow, attributes, check_bucket_name, check_hashes, check_key, check_location,
+    check_metadata, customer_key, document, element, generation_match, hashes, namer, number, span, stamp, text,
+    told_of, told_of_key, unchanged,
 )
 from wire import Refused, Reply, Server, decode, violation
 
+JSON = re.compile(r"/storage/v1/.*")
 JSON_OBJECT = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)")
 
 
@@ -42,17 +45,18 @@ class Gcs:
         self.buckets = {name: gcs_store.Bucket(**settings) for name, settings in config["buckets"].items()}
         self.secrets = {name: key["secret"] for name, key in config["keys"].items()}
         self.moduli = {name: int(account["modulus"], 16) for name, account in config["accounts"].items()}
+        self.project = config.get("project")
         self.corrupts = False
         self.reach = {name: set(who["buckets"]) for name, who in {**config["keys"], **config["accounts"]}.items()}
 
     # Answers
 
     def handle(self, request):
-        is_json = JSON_OBJECT.fullmatch(request.path)
+        is_json = JSON.fullmatch(request.path)
         who = gcs_auth.verify(request, self.secrets, self.moduli, bool(is_json))
         with self.lock:
             if is_json:
-                return self.patch(request, who, *(decode(part) for part in is_json.groups()))
+                return self.of_json(request, who)
             bucket_name, _, name = request.path[1:].partition("/")
             if not bucket_name:
                 return self.list_buckets(request, who)
@@ -67,9 +71,17 @@ class Gcs:
                 raise violation(f"the name {name[:80]!r}", code="InvalidObjectName")
             return self.of_object(request, bucket, name, who)
 
+    def of_json(self, request, who):
+        if request.path == "/storage/v1/b" and request.method == "GET":
+            return self.page_of_buckets(request, who)
+        names = JSON_OBJECT.fullmatch(request.path)
+        if not names:
+            raise violation("nothing that the JSON API has", 404, "notFound")
+        return self.patch(request, who, *(decode(part) for part in names.groups()))
+
     def refusal(self, request, refused):
         """A failure, as a document of the API that was asked."""
-        if JSON_OBJECT.fullmatch(request.path):
+        if JSON.fullmatch(request.path):
             body = json.dumps({"error": {"code": refused.status, "message": refused.message,
                                          "errors": [{"reason": refused.code, "message": refused.message}]}})
             return Reply(refused.status, [("Content-Type", "application/json"), *refused.headers], body.encode())
@@ -87,23 +99,56 @@ class Gcs:
 
     # Buckets
 
+    def check_project(self, who, named):
+        """Owners of HMAC keys may have told Google a project of their own."""
+        if named is None and who in self.secrets:
+            named = self.project
+        if named is None or named != self.project:
+            raise violation(f"the project {named!r}")
+
     def list_buckets(self, request, who):
         allow(request, (), {"x-goog-project-id"})
         if request.method != "GET":
             raise violation("the method", 405, "MethodNotAllowed")
+        self.check_project(who, request.headers.get("x-goog-project-id"))
         listed = [
             element("Bucket", text("Name", name), text("CreationDate", stamp(bucket.created)))
             for name, bucket in sorted(self.buckets.items()) if name in self.reach[who]
         ]
-        return document("ListAllMyBucketsResult", element("Owner", text("ID", "0")), element("Buckets", *listed))
+        # More than these are never told, and nothing says that there are.
+        return document("ListAllMyBucketsResult", element("Owner", text("ID", "0")), element("Buckets", *listed[:PAGE_MAX]))
+
+    def page_of_buckets(self, request, who):
+        """The same in the JSON API."""
+        query = request.query
+        allow(request, {"project", "prefix", "maxResults", "pageToken", "fields"})
+        self.check_project(who, query.get("project"))
+        if query.get("fields", "items(name,timeCreated),nextPageToken") != "items(name,timeCreated),nextPageToken":
+            raise violation(f"the fields {query['fields']!r}")
+        most, prefix = number(request, "maxResults", PAGE_MAX), query.get("prefix", "")
+        try:
+            after = base64.urlsafe_b64decode(query.get("pageToken", "")).decode()
+        except ValueError:
+            raise violation("a token of nobody's") from None
+        names = [name for name in sorted(self.buckets) if name in self.reach[who] and name.startswith(prefix) and name > after]
+        shown = {"items": [{"name": name, "timeCreated": stamp(self.buckets[name].created)} for name in names[:most]]}
+        if not shown["items"]:
+            shown = {}
+        if len(names) > most:
+            shown["nextPageToken"] = base64.urlsafe_b64encode(names[most - 1].encode()).decode()
+        return Reply(200, [("Content-Type", "application/json; charset=UTF-8")], json.dumps(shown).encode())
 
     def make_or_remove(self, request, who, name):
         if request.method == "PUT":
             allow(request, (), {"x-goog-project-id", "x-goog-storage-class", "content-md5"}, body=True)
+            self.check_project(who, request.headers.get("x-goog-project-id"))
+            check_bucket_name(name)
+            check_hashes(request)
+            if request.body:
+                check_location(self.parsed(request, "CreateBucketConfiguration"))
             if name in self.buckets:
                 mine = name in self.reach[who]
                 raise Refused(409, "BucketAlreadyOwnedByYou" if mine else "BucketAlreadyExists", "It is there already.")
-            check_hashes(request)
             self.buckets[name] = gcs_store.Bucket()
             self.reach[who].add(name)
             return Reply()
@@ -111,6 +156,8 @@ class Gcs:
         if self.bucket(who, name).generations:
             raise Refused(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.")
         del self.buckets[name]
+        for reach in self.reach.values():
+            reach.discard(name)
         return Reply(204)
 
     def of_bucket(self, request, name, bucket):

@@ -73,6 +73,26 @@ def stamp(seconds):
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
+def check_bucket_name(name):
+    """What a name may be. One with dots is a domain's, which must be shown to be the caller's own."""
+    parts = name.split(".")
+    sound = (3 <= len(name) <= 222 and all(len(part) <= 63 for part in parts)
+             and re.fullmatch(r"[a-z0-9][a-z0-9_.-]*[a-z0-9]", name) and ".." not in name
+             and not re.fullmatch(r"[0-9]+(\.[0-9]+){3}", name)
+             and not name.startswith("goog") and not re.search("g[o0][o0]gle", name))
+    if not sound:
+        raise Refused(400, "InvalidBucketName", "The specified bucket is not valid.")
+    if len(parts) > 1:
+        raise Refused(403, "Forbidden", "The bucket you tried to create requires domain ownership verification.")
+
+
+def check_location(document):
+    location = document.findtext("LocationConstraint", "US")
+    if not re.fullmatch(r"US|EU|ASIA|(us|europe|asia|australia|northamerica|southamerica|me|africa)-[a-z]+[0-9]+", location,
+                        re.IGNORECASE):
+        raise Refused(400, "InvalidLocationConstraint", f"The location constraint {location} is not valid.")
+
+
 def namer(request):
     """How names are written into a listing."""
     encoding = request.query.get("encoding-type")

@@ -11,11 +11,11 @@ use crate::proxy::client::Client;
 use crate::proxy::exchange::watch;
 use crate::proxy::record::{Beside, Record};
 use crate::proxy::translate::lane::{Lane, Told};
-use crate::proxy::translate::{EMPTY_PAGES_MAX, Run};
+use crate::proxy::translate::{EMPTY_PAGES_MAX, Run, Seen};
 use crate::storage::capability::Capability;
 use crate::storage::compose::delete::{self, DELETES_AT_ONCE};
 use crate::storage::op::{DeleteObject, DeleteObjects, Operation};
-use crate::storage::plan::{self, Plan, Probe, Settled};
+use crate::storage::plan::{self, Plan};
 use crate::storage::reply::{DeletedEntry, Reply};
 use crate::telemetry::labels::Class;
 
@@ -69,27 +69,15 @@ impl Run<'_> {
                 };
                 lane.exchange(None, &mut record, &op, None).await
             }
-            Ok(Plan::Probe(probe)) => self.delete_pinned(&mut record, &op, probe).await,
+            Ok(Plan::Probe(probe)) => match self.probe(None, &mut record, &op, probe, None).await {
+                Ok(Seen::Told(told)) => Ok(told),
+                Ok(Seen::Machine(..)) => Err(Error::internal("a deletion of several requests")),
+                Err(error) => Err(error),
+            },
             Ok(Plan::Compose(_)) => Err(Error::internal("a deletion of several requests")),
             Err(error) => Err(error),
         };
         delete::outcome(entry, told.map(|told| told.reply))
-    }
-
-    /// A deletion of just what a look finds.
-    async fn delete_pinned(
-        &self,
-        record: &mut Beside,
-        op: &Operation,
-        probe: Probe,
-    ) -> Result<Told> {
-        let look = probe.request(op);
-        let look = look.ok_or_else(|| Error::internal("a look without an object"))?;
-        let found = self.lane.look(record, look).await?;
-        match probe.settle(op, found.as_ref())? {
-            Settled::Send(op) => self.lane.exchange(None, record, &op, None).await,
-            Settled::NotModified(_) => Err(Error::internal("a deletion that was not needed")),
-        }
     }
 
     /// A batch as several, one after the other.

@@ -64,7 +64,8 @@ pub(super) fn reply(
         | Operation::CreateUpload(_)
         | Operation::ListPieces(_)
         | Operation::ListUploads(_)
-        | Operation::AbortUpload(_) => {
+        | Operation::AbortUpload(_)
+        | Operation::NoteUpload(_) => {
             return Err(Error::internal("an answer to what is never asked"));
         }
     })

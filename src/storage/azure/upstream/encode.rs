@@ -39,6 +39,7 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         Operation::UploadPiece(piece) => blocks::put(piece, bucket),
         Operation::CopyPiece(piece) => copy::piece(piece, target),
         Operation::CompleteUpload(complete) => blocks::commit(complete, bucket),
+        Operation::NoteUpload(_) => Err(Error::internal("an upload's end says it all here")),
         Operation::Journal(journal) => journal::request(journal, bucket),
         // An upload is blocks that nobody has committed, and its journal.
         Operation::CreateUpload(_)

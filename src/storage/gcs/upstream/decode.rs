@@ -4,16 +4,17 @@ use http::StatusCode;
 
 use super::encode::{LAST_CHARACTER, TOKEN_BREAK, begins_after};
 use super::headers::{self, broken};
+use super::{Api, api};
 use crate::error::{Error, Result};
 use crate::storage::codec::{ReplyHead, Target};
-use crate::storage::gcs::{error, wire};
+use crate::storage::gcs::{error, names, wire};
 use crate::storage::object::{ChecksumKind, Extent, RESERVED_PREFIX, StoredChecksum, VersionId};
 use crate::storage::op::{
     Body, CompleteUpload, ListBuckets, ListObjects, Operation, Pieces, Start,
 };
 use crate::storage::reply::{
-    BucketInfo, BucketPage, Copied, Deleted, ListedBucket, ListedObject, NotModified, ObjectPage,
-    Reply, Stored, UploadPage,
+    BucketInfo, BucketPage, Copied, Deleted, ListedObject, NotModified, ObjectPage, Reply, Stored,
+    UploadPage,
 };
 
 pub(super) fn reply(
@@ -34,7 +35,9 @@ pub(super) fn reply(
     }
     let prefix = &*target.bucket.prefix;
     Ok(match op {
-        Operation::ListBuckets(list) => Reply::Buckets(buckets(list, document)?),
+        Operation::ListBuckets(list) => {
+            Reply::Buckets(buckets(list, api(target.bucket), document)?)
+        }
         Operation::HeadBucket => Reply::Bucket(BucketInfo::default()),
         Operation::ListObjects(list) => Reply::Objects(objects(list, prefix, document)?),
         Operation::GetObject(read) | Operation::HeadObject(read) => Reply::Object(Box::new(
@@ -64,7 +67,8 @@ pub(super) fn reply(
         | Operation::DeleteBucket
         | Operation::SetAttributes(_)
         | Operation::PutTags(_)
-        | Operation::AbortUpload(_) => Reply::Done,
+        | Operation::AbortUpload(_)
+        | Operation::NoteUpload(_) => Reply::Done,
         Operation::CopyPiece(_) => return Err(Error::internal("a copy to a part")),
         Operation::Journal(_) => return Err(Error::internal("uploads here need no journal")),
     })
@@ -111,12 +115,20 @@ fn completed(complete: &CompleteUpload, document: &[u8]) -> Result<Stored> {
     Ok(stored)
 }
 
-fn buckets(list: &ListBuckets, document: &[u8]) -> Result<BucketPage> {
-    let buckets = wire::buckets(document)?;
-    let buckets = buckets.into_iter();
-    let wanted = |bucket: &ListedBucket| bucket.name.starts_with(&*list.prefix);
+fn buckets(list: &ListBuckets, api: Api, document: &[u8]) -> Result<BucketPage> {
+    if api == Api::Json {
+        return wire::bucket_page(document);
+    }
+    let mut buckets = wire::buckets(document)?;
+    if buckets.len() >= names::PAGE_MAX as usize {
+        // There may be more, and no way to ask for them.
+        return Err(Error::unsupported(
+            "The project has more buckets than can be listed with the credential of this store.",
+        ));
+    }
+    buckets.retain(|bucket| bucket.name.starts_with(&*list.prefix));
     Ok(BucketPage {
-        buckets: buckets.filter(wanted).collect(),
+        buckets,
         next: None,
     })
 }

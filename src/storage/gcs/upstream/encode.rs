@@ -15,10 +15,10 @@ use crate::message::escape::{self, Slash};
 use crate::policy::route::Bucket;
 use crate::storage::codec::{Target, UpstreamBody, UpstreamHead, UpstreamRequest};
 use crate::storage::gcs::{names, wire};
-use crate::storage::object::{ChecksumKind, VersionId};
+use crate::storage::object::{ChecksumKind, VersionId, parts};
 use crate::storage::op::{
-    CopyObject, DeleteObject, DeleteObjects, Operation, PutObject, PutTags, ReadObject, Selection,
-    SetAttributes,
+    CopyObject, DeleteObject, DeleteObjects, NoteUpload, Operation, PutObject, PutTags, ReadObject,
+    Selection, SetAttributes,
 };
 use draft::{Draft, check_key, generation};
 pub(super) use listing::{LAST_CHARACTER, TOKEN_BREAK, begins_after};
@@ -26,12 +26,14 @@ pub(super) use listing::{LAST_CHARACTER, TOKEN_BREAK, begins_after};
 pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamRequest> {
     let bucket = target.bucket;
     match op {
-        Operation::ListBuckets(_) => Ok(Draft::service(bucket).empty(Method::GET)),
+        Operation::ListBuckets(list) => listing::buckets(list, bucket),
         Operation::HeadBucket => Ok(Draft::bucket(bucket).empty(Method::HEAD)),
         Operation::DeleteBucket => Ok(Draft::bucket(bucket).empty(Method::DELETE)),
         Operation::CreateBucket(create) => {
             let document = create.location.as_deref().map(wire::location);
-            Draft::bucket(bucket).document(Method::PUT, document.unwrap_or_default())
+            let mut draft = Draft::bucket(bucket);
+            listing::push_project(&mut draft, bucket)?;
+            draft.document(Method::PUT, document.unwrap_or_default())
         }
         Operation::ListObjects(list) => listing::objects(list, bucket),
         Operation::GetObject(read) => self::read(read, bucket, Method::GET),
@@ -55,6 +57,7 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         Operation::ListUploads(list) => listing::uploads(list, bucket),
         Operation::CompleteUpload(complete) => uploads::complete(complete, bucket),
         Operation::AbortUpload(upload) => uploads::abort(upload, bucket),
+        Operation::NoteUpload(note) => note_upload(note, bucket),
         Operation::Journal(_) => Err(Error::internal("uploads here need no journal")),
     }
 }
@@ -197,7 +200,25 @@ fn put_tags(put: &PutTags, bucket: &Bucket) -> Result<UpstreamRequest> {
     let mut draft = Draft::json(bucket, &put.object.key)?;
     draft.version(put.object.version.as_ref())?;
     let tags = (!put.tags.is_empty()).then(|| headers::tags_text(&put.tags));
-    let document = json!({ "metadata": { (names::TAGS): tags } }).to_string();
+    patch(draft, &json!({ "metadata": { (names::TAGS): tags } }))
+}
+
+fn note_upload(note: &NoteUpload, bucket: &Bucket) -> Result<UpstreamRequest> {
+    let mut draft = Draft::json(bucket, &note.key)?;
+    draft.query("ifGenerationMatch", &note.revision.0);
+    let parts = parts::write(&note.part_sizes);
+    let parts = (parts.len() <= names::PARTS_TEXT_BYTES_MAX).then_some(parts);
+    let checksum = note.checksum.as_ref().and_then(headers::kept_text);
+    let metadata = json!({
+        (names::UPLOAD): note.upload,
+        (names::PARTS): parts,
+        (names::CHECKSUM): checksum,
+    });
+    patch(draft, &json!({ "metadata": metadata }))
+}
+
+fn patch(mut draft: Draft, document: &serde_json::Value) -> Result<UpstreamRequest> {
+    let document = document.to_string();
     push(&mut draft.head, CONTENT_TYPE.as_str(), "application/json")?;
     let length = HeaderValue::from(document.len());
     draft.head.headers.push((CONTENT_LENGTH, length));

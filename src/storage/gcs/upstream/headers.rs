@@ -18,7 +18,9 @@ use crate::message::escape::{self, Slash};
 use crate::storage::codec::UpstreamHead;
 use crate::storage::condition::{Pin, Preconditions, TagMatch};
 use crate::storage::gcs::names;
-use crate::storage::object::{Attributes, ChecksumKind, CustomerKey, Encryption, Tags};
+use crate::storage::object::{
+    Attributes, ChecksumKind, CustomerKey, Encryption, Extent, StoredChecksum, Tags,
+};
 use crate::storage::op::Body;
 pub(super) use read::{broken, etag, last_modified, object, revision, told};
 
@@ -141,6 +143,29 @@ pub(super) fn push_kept_checksum(head: &mut UpstreamHead, body: &Body) -> Result
     }
     Ok(())
 }
+
+/// A checksum as it is kept beside its object; `None`: GCS tells it itself, or no client wants it.
+pub(super) fn kept_text(stored: &StoredChecksum) -> Option<String> {
+    let kind = stored.checksum.kind();
+    let value = stored.checksum.base64();
+    let parts = match stored.extent {
+        Extent::Whole => None,
+        Extent::Parts(parts) => Some(parts),
+    };
+    let mut known = KEPT.iter();
+    let name = match known.find(|(known, _)| *known == kind) {
+        Some((_, name)) => *name,
+        None if kind == ChecksumKind::Crc32c && parts.is_some() => CRC32C,
+        None => return None,
+    };
+    Some(match parts {
+        Some(parts) => format!("{name}:{value}-{parts}"),
+        None => format!("{name}:{value}"),
+    })
+}
+
+/// Of parts alone: that of the whole GCS knows.
+const CRC32C: &str = "crc32c";
 
 const KEPT: &[(ChecksumKind, &str)] = &[
     (ChecksumKind::Crc64Nvme, "crc64nvme"),

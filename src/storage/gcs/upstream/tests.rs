@@ -1,7 +1,12 @@
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use super::*;
 use crate::error::Kind;
+use crate::policy::credential::{Bearer, SigningKeys};
+use crate::policy::route::{GcsAccount, Resource, ResourceKind};
+use crate::secret::Secret;
 use crate::storage::condition::{ByteRange, Pin, Preconditions, Span, TagMatch};
 use crate::storage::gcs::tests_support::{answer, bucket, target, text};
 use crate::storage::object::{
@@ -10,10 +15,10 @@ use crate::storage::object::{
 };
 use crate::storage::op::{
     Body, CompleteUpload, CompletedPart, CopyObject, CreateBucket, CreateUpload, DeleteObject,
-    DeleteObjects, ListObjects, ListPieces, ListUploads, ObjectRef, Piece, Pieces, PutObject,
-    PutTags, ReadObject, Selection, Source, Start, UploadPiece, UploadRef, Which,
+    DeleteObjects, ListBuckets, ListObjects, ListPieces, ListUploads, ObjectRef, Piece, Pieces,
+    PutObject, PutTags, ReadObject, Selection, Source, Start, UploadPiece, UploadRef, Which,
 };
-use crate::storage::reply::{ListedState, ObjectPage};
+use crate::storage::reply::{BucketPage, ListedState, ObjectPage};
 
 fn check(op: &Operation, expected: &str) {
     let bucket = bucket("own", "dir/");
@@ -478,6 +483,101 @@ fn buckets_are_looked_at_made_and_deleted() {
     ] {
         check(&op, expected);
     }
+}
+
+fn token() -> ReadyCredential {
+    ReadyCredential::Bearer(Arc::new(Bearer::new("t").unwrap()))
+}
+
+fn keys() -> ReadyCredential {
+    let keys = SigningKeys::new("GOOG1E", Secret::new(*b"s"), None);
+    ReadyCredential::Hmac(Arc::new(keys))
+}
+
+fn account(credential: ReadyCredential, project: Option<&str>) -> Bucket {
+    let plain = bucket("own", "dir/");
+    let resource = Arc::into_inner(plain.resource).unwrap();
+    Bucket {
+        resource: Arc::new(Resource {
+            kind: ResourceKind::Gcs(GcsAccount {
+                bucket: "own".into(),
+                credential: Credential::Ready(credential),
+                project: project.map(Box::from),
+            }),
+            ..resource
+        }),
+        ..plain
+    }
+}
+
+#[test]
+fn buckets_are_made_and_listed_in_a_project_and_with_keys_by_the_xml_api_alone() {
+    let list = Operation::ListBuckets(ListBuckets {
+        prefix: "a b".into(),
+        page: Some("t+".into()),
+        max: Some(5000),
+    });
+    let create = Operation::CreateBucket(CreateBucket {
+        location: Some("EU".into()),
+    });
+    let sent = |bucket: &Bucket, op: &Operation| {
+        let request = Gcs.encode(op, &target(bucket)).unwrap();
+        let text = text(&request);
+        text.replace("host: storage.googleapis.com\n", "")
+    };
+    let bearer = account(token(), Some("acme"));
+    let owned = account(keys(), Some("acme"));
+    let unnamed = account(keys(), None);
+    assert_eq!(
+        sent(&bearer, &list),
+        "GET /storage/v1/b?project=acme&fields=items%28name%2CtimeCreated%29%2CnextPageToken&prefix=a%20b&pageToken=t%2B&maxResults=1000\n"
+    );
+    assert_eq!(sent(&owned, &list), "GET /\nx-goog-project-id: acme\n");
+    assert_eq!(sent(&unnamed, &list), "GET /\n");
+    assert!(sent(&bearer, &create).starts_with("PUT /own\nx-goog-project-id: acme\n"));
+    assert!(sent(&unnamed, &create).starts_with("PUT /own\ncontent-length: "));
+}
+
+#[test]
+fn a_page_of_buckets_is_read_from_both_apis_and_one_that_may_be_cut_is_none() {
+    let read = |bucket: &Bucket, document: &str| {
+        let op = Operation::ListBuckets(ListBuckets {
+            prefix: "own-".into(),
+            ..ListBuckets::default()
+        });
+        let (status, headers) = answer(200, &[]);
+        let head = ReplyHead {
+            status,
+            headers: &headers,
+        };
+        let observed = Observed::default();
+        let document = Some(document.as_bytes());
+        let reply = Gcs.decode_reply(&op, &target(bucket), head, document, &observed)?;
+        let Reply::Buckets(page) = reply else {
+            panic!("{reply:?}");
+        };
+        Ok(page)
+    };
+    let json = account(token(), Some("acme"));
+    let xml = account(keys(), None);
+    let page: Result<BucketPage> = read(
+        &json,
+        r#"{"items":[{"name":"own-a","timeCreated":"2026-01-02T03:04:05.678Z","x":1}],"nextPageToken":"n"}"#,
+    );
+    let page = page.unwrap();
+    assert_eq!(page.next.as_deref(), Some("n"));
+    assert_eq!(&*page.buckets[0].name, "own-a");
+    assert!(page.buckets[0].created_at.is_some());
+    assert_eq!(read(&json, "{}").unwrap(), BucketPage::default());
+    assert!(read(&json, "<x/>").is_err());
+    let listed = |count: usize| {
+        let one = "<Bucket><Name>own-a</Name></Bucket><Bucket><Name>b</Name></Bucket>";
+        let all = one.repeat(count / 2);
+        format!("<ListAllMyBucketsResult><Buckets>{all}</Buckets></ListAllMyBucketsResult>")
+    };
+    assert_eq!(read(&xml, &listed(2)).unwrap().buckets.len(), 1);
+    let cut = read(&xml, &listed(1000)).unwrap_err();
+    assert_eq!(cut.kind(), Kind::Unsupported);
 }
 
 #[test]

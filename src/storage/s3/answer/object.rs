@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use md5::{Digest, Md5};
 
 use super::{Asked, Message, VERSION_ID, XML, checksum_header, checksum_text, checksum_type};
-use super::{class_name, close, push_checksums};
+use super::{by_provider, class_name, close, push_checksums};
 use crate::error::{Error, Kind, Result};
 use crate::message::date;
 use crate::storage::condition::Span;
@@ -55,10 +55,10 @@ pub(super) fn head(read: &ReadObject, found: &ObjectHead) -> Result<Message> {
             }
         }
     }
-    if let Some(key) = &read.customer_key {
-        message = with_customer_key(message, key);
-    }
-    Ok(message)
+    Ok(match &read.customer_key {
+        Some(key) => with_customer_key(message, key),
+        None => by_provider(message),
+    })
 }
 
 fn validators(

@@ -301,7 +301,9 @@ fn push_target(out: &mut String, entry: &DeletedEntry) {
 pub(super) fn tags(tags: &Tags) -> Message {
     let mut out = wire::document("Tagging");
     out.push_str("<TagSet>");
-    for (key, value) in tags.iter() {
+    let mut sorted: Vec<_> = tags.iter().collect();
+    sorted.sort_unstable();
+    for (key, value) in sorted {
         out.push_str("<Tag>");
         wire::push_element(&mut out, "Key", key);
         wire::push_element(&mut out, "Value", value);

@@ -19,6 +19,8 @@ enum Unset {
     Document(&'static str, &'static str),
     /// Done: what was asked for is so anyway.
     Nothing,
+    /// Done: there was none.
+    Removed,
     /// A code under 404, with its message.
     Missing(&'static str, &'static str),
     /// The owner's, and nobody else's.
@@ -30,6 +32,8 @@ const UNSET: &[(Op, Unset)] = &[
     (Op::GetObjectAcl, Unset::Acl),
     (Op::PutBucketAcl, Unset::Nothing),
     (Op::PutObjectAcl, Unset::Nothing),
+    (Op::PutBucketEncryption, Unset::Nothing),
+    (Op::DeleteBucketEncryption, Unset::Removed),
     (
         Op::GetBucketVersioning,
         Unset::Document("VersioningConfiguration", ""),
@@ -141,6 +145,7 @@ pub(super) fn document(asked: &Asked<'_>) -> Option<Message> {
         }
         Unset::Acl => Some(message.with_body(XML, acl(asked.owner))),
         Unset::Nothing | Unset::Missing(..) => Some(message),
+        Unset::Removed => Some(Message::new(StatusCode::NO_CONTENT)),
     }
 }
 
@@ -156,7 +161,7 @@ pub(super) fn check(op: Op) -> Result<(), Failure> {
             details: Vec::new(),
             detail: None,
         }),
-        Some(Unset::Document(..) | Unset::Nothing | Unset::Acl) | None => Ok(()),
+        Some(Unset::Document(..) | Unset::Nothing | Unset::Removed | Unset::Acl) | None => Ok(()),
     }
 }
 

@@ -14,6 +14,12 @@ use crate::storage::s3::route::{Op, WholeOp};
 const PAGE_MAX: u32 = 1000;
 
 pub(super) fn objects(op: &WholeOp, given: &mut Given<'_>) -> Result<ListObjects> {
+    let request = op.request();
+    let asks = |name| request.query(name).is_some_and(|value| !value.is_empty());
+    if request.query("allow-unordered") == Some("true") && asks("delimiter") {
+        let message = "Unordered listings with a delimiter are not supported.";
+        return Err(Error::new(Kind::InvalidArgument, message));
+    }
     let which = if op.op() == Op::ListObjectVersions {
         Which::Versions
     } else {

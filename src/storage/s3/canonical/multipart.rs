@@ -114,9 +114,10 @@ pub(super) fn complete(op: &WholeOp, given: &mut Given<'_>) -> Result<CompleteUp
         .text("x-amz-checksum-type")?
         .map(checksum_over)
         .transpose()?;
-    let declared = declared(given, over)?;
     given.customer_key("")?;
-    let parts = parts(document(op, given)?)?;
+    let parts = parts(op.document().map_or(&[][..], |document| document))?;
+    let declared = declared(given, over, &parts)?;
+    document(op, given)?;
     check_composite(declared.as_ref(), &parts)?;
     let name = "x-amz-mp-object-size";
     let size = given.text(name)?;
@@ -136,6 +137,7 @@ pub(super) fn complete(op: &WholeOp, given: &mut Given<'_>) -> Result<CompleteUp
 fn declared(
     given: &mut Given<'_>,
     over: Option<ChecksumOver>,
+    parts: &[CompletedPart],
 ) -> Result<Option<(UploadChecksum, Checksum)>> {
     for (name, kind) in [
         ("x-amz-checksum-crc32", ChecksumKind::Crc32),
@@ -152,7 +154,13 @@ fn declared(
             None => (text, None),
         };
         let checksum = Checksum::parse_base64(kind, value).ok_or_else(|| invalid(name))?;
-        return Ok(Some((upload_checksum(kind, over.or(of_parts))?, checksum)));
+        let mut of = upload_checksum(kind, over.or(of_parts))?;
+        // Which of the two it is was told when the upload began, and need not be told again.
+        if over.or(of_parts).is_none() && composite(kind, parts).as_ref() != Some(&checksum) {
+            of.over =
+                upload_checksum(kind, Some(ChecksumOver::Object)).map_or(of.over, |of| of.over);
+        }
+        return Ok(Some((of, checksum)));
     }
     Ok(None)
 }

@@ -580,3 +580,43 @@ fn questions_about_properties_become_questions_about_existence() {
         );
     }
 }
+
+#[test]
+fn settings_that_say_what_holds_anyway_are_taken_and_others_are_not() {
+    let encryption = |inside: &str| {
+        let document = format!(
+            "<ServerSideEncryptionConfiguration><Rule>{inside}</Rule></ServerSideEncryptionConfiguration>"
+        );
+        decoded("PUT", "/bucket?encryption", &[], Some(&document)).map_err(|error| error.kind())
+    };
+    let by = |algorithm: &str, more: &str| {
+        format!(
+            "<ApplyServerSideEncryptionByDefault><SSEAlgorithm>{algorithm}</SSEAlgorithm>{more}</ApplyServerSideEncryptionByDefault>"
+        )
+    };
+    let bucket_key = by("AES256", "") + "<BucketKeyEnabled>true</BucketKeyEnabled>";
+    assert_eq!(encryption(&by("AES256", "")), Ok(Operation::HeadBucket));
+    assert_eq!(encryption(&bucket_key), Ok(Operation::HeadBucket));
+    assert_eq!(encryption(&by("aws:kms", "")), Err(Kind::Unsupported));
+    let named = by("AES256", "<KMSMasterKeyID>k</KMSMasterKeyID>");
+    assert_eq!(encryption(&named), Err(Kind::Unsupported));
+    assert_eq!(encryption(""), Err(Kind::MalformedBody));
+    let create = |place: &str| {
+        let document = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{place}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        match decoded("PUT", "/bucket", &[], Some(&document)) {
+            Ok(Operation::CreateBucket(create)) => create.location,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(create("us-east-1"), None);
+    assert_eq!(create("EU").as_deref(), Some("EU"));
+}
+
+#[test]
+fn a_listing_in_no_order_has_no_common_prefixes() {
+    let target = "/bucket?allow-unordered=true&delimiter=%2F";
+    assert_eq!(refused("GET", target, &[]), Kind::InvalidArgument);
+    assert!(decoded("GET", "/bucket?allow-unordered=true", &[], None).is_ok());
+}

@@ -59,6 +59,13 @@ impl Draft {
         Ok(draft)
     }
 
+    /// All buckets, in the JSON API.
+    pub(super) fn json_buckets(bucket: &Bucket) -> Self {
+        let mut draft = Self::service(bucket);
+        draft.path.extend_from_slice(b"storage/v1/b");
+        draft
+    }
+
     /// An object in the JSON API, where its whole name is one segment.
     pub(super) fn json(bucket: &Bucket, key: &str) -> Result<Self> {
         check_key(&bucket.prefix, key)?;

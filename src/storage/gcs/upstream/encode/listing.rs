@@ -1,4 +1,4 @@
-//! Pages of objects and of uploads.
+//! Pages of objects, of uploads and of buckets.
 
 use http::Method;
 
@@ -8,7 +8,8 @@ use crate::policy::route::Bucket;
 use crate::storage::codec::UpstreamRequest;
 use crate::storage::gcs::names;
 use crate::storage::gcs::upstream::headers::push;
-use crate::storage::op::{ListObjects, ListUploads, Start, Which};
+use crate::storage::gcs::upstream::{Api, api};
+use crate::storage::op::{ListBuckets, ListObjects, ListUploads, Start, Which};
 
 /// Behind every key that begins with what it follows.
 pub(in crate::storage::gcs::upstream) const LAST_CHARACTER: char = '\u{10FFFF}';
@@ -114,4 +115,41 @@ pub(super) fn uploads(list: &ListUploads, bucket: &Bucket) -> Result<UpstreamReq
         draft.query("max-uploads", &max.min(names::PAGE_MAX).to_string());
     }
     Ok(draft.empty(Method::GET))
+}
+
+/// The XML API lists buckets without prefixes and pages, and never more than [`names::PAGE_MAX`] of them.
+pub(super) fn buckets(list: &ListBuckets, bucket: &Bucket) -> Result<UpstreamRequest> {
+    let mut draft = match api(bucket) {
+        Api::Json => Draft::json_buckets(bucket),
+        Api::Xml => {
+            let mut draft = Draft::service(bucket);
+            push_project(&mut draft, bucket)?;
+            return Ok(draft.empty(Method::GET));
+        }
+    };
+    draft.query("project", project(bucket).unwrap_or_default());
+    draft.query("fields", "items(name,timeCreated),nextPageToken");
+    if !list.prefix.is_empty() {
+        draft.query("prefix", &list.prefix);
+    }
+    if let Some(page) = &list.page {
+        draft.query("pageToken", page);
+    }
+    if let Some(max) = list.max {
+        let max = max.clamp(1, names::PAGE_MAX);
+        draft.query("maxResults", &max.to_string());
+    }
+    Ok(draft.empty(Method::GET))
+}
+
+/// Whose a new bucket is. Owners of interoperability keys may have told Google a project of their own.
+pub(super) fn push_project(draft: &mut Draft, bucket: &Bucket) -> Result<()> {
+    match project(bucket) {
+        Some(project) => push(&mut draft.head, names::PROJECT, project),
+        None => Ok(()),
+    }
+}
+
+fn project(bucket: &Bucket) -> Option<&str> {
+    bucket.resource.gcs()?.project.as_deref()
 }

@@ -7,7 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use super::KEPT;
+use super::{CRC32C, KEPT};
 use crate::error::{Error, Kind, Result};
 use crate::message::date;
 use crate::message::escape::{self, Plus};
@@ -15,7 +15,7 @@ use crate::storage::condition::Span;
 use crate::storage::gcs::names;
 use crate::storage::object::{
     Checksum, ChecksumKind, ContentHeaders, ETag, Extent, ObjectMeta, RESERVED_METADATA, Revision,
-    StoredChecksum, Tags, UserMetadata, VersionId,
+    StoredChecksum, Tags, UserMetadata, VersionId, parts,
 };
 use crate::storage::reply::ObjectHead;
 
@@ -53,6 +53,10 @@ pub(in crate::storage::gcs::upstream) fn object(
     };
     meta.user = user(headers)?;
     meta.redirect = metadata(headers, names::REDIRECT).cloned();
+    let own = |name| metadata(headers, name).and_then(|value| value.to_str().ok());
+    meta.upload = own(names::UPLOAD).map(Box::from);
+    let parts = own(names::PARTS).and_then(|text| parts::read(text, size));
+    meta.part_sizes = parts.unwrap_or_default();
     meta.class = text(headers, names::STORAGE_CLASS).and_then(names::class);
     meta.checksums = checksums(headers);
     meta.encrypted_by_customer = headers.contains_key(names::ENCRYPTION_KEY_SHA256);
@@ -130,17 +134,29 @@ fn user(headers: &HeaderMap) -> Result<UserMetadata> {
 
 /// The checksums of the whole object, the client's own first.
 fn checksums(headers: &HeaderMap) -> Vec<StoredChecksum> {
-    let kept = metadata(headers, names::CHECKSUM).and_then(|kept| {
-        let (name, value) = kept.to_str().ok()?.split_once(':')?;
-        let (kind, _) = KEPT.iter().find(|(_, known)| *known == name)?;
-        Checksum::parse_base64(*kind, value)
-    });
-    let all = kept.into_iter().chain(told(headers));
-    all.map(|checksum| StoredChecksum {
+    let kept =
+        metadata(headers, names::CHECKSUM).and_then(|kept| kept_checksum(kept.to_str().ok()?));
+    let told = told(headers).into_iter().map(|checksum| StoredChecksum {
         checksum,
         extent: Extent::Whole,
-    })
-    .collect()
+    });
+    kept.into_iter().chain(told).collect()
+}
+
+fn kept_checksum(text: &str) -> Option<StoredChecksum> {
+    let (name, value) = text.split_once(':')?;
+    let mut known = KEPT.iter();
+    let kind = match known.find(|(_, known)| *known == name) {
+        Some((kind, _)) => *kind,
+        None if name == CRC32C => ChecksumKind::Crc32c,
+        None => return None,
+    };
+    let (value, extent) = match value.split_once('-') {
+        Some((value, parts)) => (value, Extent::Parts(parts.parse().ok()?)),
+        None => (value, Extent::Whole),
+    };
+    let checksum = Checksum::parse_base64(kind, value)?;
+    Some(StoredChecksum { checksum, extent })
 }
 
 /// The digests that GCS took itself.
