@@ -120,7 +120,7 @@ fn stored_beside(mut message: Message, meta: &ObjectMeta) -> Result<Message> {
 }
 
 /// Metadata as S3 gives it back: text that is not ASCII, or would be read as encoded, is encoded.
-fn encode_text(text: &str) -> String {
+pub(in crate::storage::s3) fn encode_text(text: &str) -> String {
     let plain = text.bytes().all(|b| (0x20..0x7f).contains(&b)) && decode_metadata(text) == text;
     if plain {
         text.to_owned()
