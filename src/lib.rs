@@ -10,8 +10,8 @@
 //!
 //! - [`pipeline`]: start reading here. The path of a storage request as straight functions without I/O.
 //! - [`storage`]: one folder a protocol; [`storage::s3`] decodes, verifies, signs and translates S3. Between protocols
-//!   stands the model: [`storage::op`] what is asked, [`storage::reply`] what is answered, [`storage::plan`] what it takes;
-//!   [`storage::gcs`] and [`storage::azure`] write and read it.
+//!   stands the model: [`storage::op`] what is asked, [`storage::reply`] what is answered, [`storage::plan`] what it takes,
+//!   [`storage::compose`] how several requests make one; [`storage::gcs`] and [`storage::azure`] write and read it.
 //! - [`ai`]: one folder a dialect; scans and splices requests, reads usage beside answers.
 //! - [`policy`]: who may do what ([`policy::authorize`]), where it goes ([`policy::route`]), how much at once.
 //! - [`keys`]: client keys, sealing and hashing.

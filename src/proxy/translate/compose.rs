@@ -4,6 +4,7 @@ mod bridge;
 mod copied;
 mod copy;
 mod delete;
+mod leftovers;
 mod notes;
 mod split;
 mod stage;

@@ -422,3 +422,66 @@ fn a_copy_keeps_what_it_does_not_replace() {
     let gone = Probe::Source.settle(&copy(None, None), None).unwrap_err();
     assert_eq!(gone.kind(), Kind::ObjectNotFound);
 }
+
+#[test]
+fn a_copied_piece_is_pinned_to_its_source_and_lies_within_it() {
+    let piece = |range, conditions| {
+        Operation::CopyPiece(Box::new(CopyPiece {
+            upload: upload(),
+            piece: Piece::Part(1),
+            source: Source {
+                conditions,
+                ..source()
+            },
+            range,
+            customer_key: None,
+        }))
+    };
+    let from = found("aa");
+    let settled = |range, conditions, found: Option<&ObjectMeta>| {
+        let settled = Probe::Source.settle(&piece(range, conditions), found);
+        let Settled::Send(op) = settled.map_err(|error| error.kind())? else {
+            panic!("not sent");
+        };
+        let Operation::CopyPiece(piece) = *op else {
+            panic!("another operation");
+        };
+        let pin = piece.source.conditions.pin.unwrap();
+        assert_eq!(pin, Pin::Is(Revision("17".into())));
+        assert_eq!(piece.source.seen.unwrap().size, 10);
+        Ok(piece.range)
+    };
+    let span = |first, last| Some(ByteRange::Span { first, last });
+    assert_eq!(settled(None, always(), Some(&from)), Ok(None));
+    assert_eq!(settled(span(2, 9), always(), Some(&from)), Ok(span(2, 9)));
+    for outside in [span(0, 10), span(10, 10)] {
+        assert_eq!(
+            settled(outside, always(), Some(&from)),
+            Err(Kind::InvalidArgument)
+        );
+    }
+    let other = found("bb");
+    assert_eq!(
+        settled(None, if_match(), Some(&other)),
+        Err(Kind::PreconditionFailed)
+    );
+    assert_eq!(settled(None, always(), None), Err(Kind::ObjectNotFound));
+}
+
+#[test]
+fn a_copy_is_cut_where_its_source_is_too_large_for_one_request() {
+    let of_size = |size| {
+        let mut from = found("aa");
+        from.size = size;
+        let settled = Probe::Source
+            .settle(&copy(None, None), Some(&from))
+            .unwrap();
+        let Settled::Send(op) = settled else {
+            panic!("not sent");
+        };
+        plan_seen(&op, &BARE)
+    };
+    assert_eq!(of_size(BARE.copy_bytes_max), None);
+    assert_eq!(of_size(BARE.copy_bytes_max + 1), Some(Machine::SplitCopy));
+    assert_eq!(plan_seen(&copy(None, None), &BARE), None);
+}

@@ -3,7 +3,14 @@
 import base64
 import hashlib
 import io
+import os
+import tempfile
 import threading
+import time
+import unittest
+
+from azure.storage.blob import BlobBlock
+from botocore.exceptions import ClientError
 
 import bed
 from azurebed import AzureCase, blob, md5, names, sha256
@@ -279,6 +286,199 @@ class Uploads(UploadsCase):
                 s3.download_fileobj(self.name, self.where["Key"], out)
                 self.assertEqual(sha256(out.getvalue()), sha256(body))
                 self.assertEqual(sha256(self.stored()), sha256(body))
+
+
+class Others(UploadsCase):
+    """What other tools do at the same key."""
+
+    def leave_blocks(self):
+        blob(self.bucket, self.where["Key"]).stage_block("short", b"left over")
+
+    def test_blocks_that_another_tool_left_are_cleared_away(self):
+        self.leave_blocks()
+        upload = self.start()
+        # The bytes are with the client: it is asked to send them again, which SDKs do by themselves.
+        once = client("azure", retries={"total_max_attempts": 1})
+        self.refused("SlowDown", self.part, upload, 1, b"x", once, status=503)
+        self.assertIsNone(self.stored())
+        self.finish(upload, [self.part(upload, 1, b"x")])
+        self.assertEqual(self.body(), b"x")
+
+    def test_an_object_at_such_a_key_is_left_alone(self):
+        self.s3.put_object(**self.where, Body=b"live", Metadata={"m": "1"})
+        self.leave_blocks()
+        upload = self.start()
+        self.refused("OperationAborted", self.part, upload, 1, b"x", status=409)
+        got = self.s3.get_object(**self.where)
+        self.assertEqual((got["Body"].read(), got["Metadata"]), (b"live", {"m": "1"}))
+        self.s3.abort_multipart_upload(**upload)
+
+    def test_an_object_stored_meanwhile_ends_the_upload_and_stays(self):
+        upload = self.start()
+        part = self.part(upload, 1, b"x")
+        there = blob(self.bucket, self.where["Key"])
+        there.stage_block("sixteen bytes id", b"other")
+        there.commit_block_list([BlobBlock("sixteen bytes id")])
+        self.refused("NoSuchUpload", self.finish, upload, [part], status=404)
+        self.assertEqual(self.stored(), b"other")
+        self.refused("NoSuchUpload", self.s3.list_parts, **upload, status=404)
+
+
+class Listings(UploadsCase):
+    def setUp(self):
+        super().setUp()
+        self.uploads = {}
+        for key in ("a", "a", "b/x", "b/y", "c ü", "d/e/f"):
+            upload = self.s3.create_multipart_upload(Bucket=self.name, Key=self.at + key, StorageClass="STANDARD_IA")
+            self.uploads.setdefault(self.at + key, set()).add(upload["UploadId"])
+        self.addCleanup(self.abort)
+
+    def abort(self):
+        for key, ids in self.uploads.items():
+            for one in ids:
+                self.s3.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=one)
+        self.assertNotIn("Uploads", self.s3.list_multipart_uploads(Bucket=self.name, Prefix=self.at))
+
+    def listing(self, **more):
+        return self.s3.list_multipart_uploads(Bucket=self.name, **{"Prefix": self.at, **more})
+
+    def test_all_of_them_are_listed_with_their_ids(self):
+        found = self.listing()
+        self.assertFalse(found["IsTruncated"])
+        self.assertEqual([one["Key"].removeprefix(self.at) for one in found["Uploads"]], ["a", "a", "b/x", "b/y", "c ü", "d/e/f"])
+        for one in found["Uploads"]:
+            self.assertIn(one["UploadId"], self.uploads[one["Key"]])
+            self.assertEqual(one["StorageClass"], "STANDARD_IA")
+            self.assertLess(abs(one["Initiated"].timestamp() - time.time()), 60)
+        # An id of the listing is one that parts are sent to.
+        last = found["Uploads"][-1]
+        self.s3.upload_part(Bucket=self.name, Key=last["Key"], UploadId=last["UploadId"], PartNumber=1, Body=b"x")
+
+    def test_pages_and_common_prefixes(self):
+        for size in (1, 2, 3, 100):
+            with self.subTest(size):
+                shown, markers = [], {}
+                while True:
+                    page = self.listing(Delimiter="/", MaxUploads=size, **markers)
+                    names = [one["Key"] for one in page.get("Uploads", [])] + [one["Prefix"] for one in page.get("CommonPrefixes", [])]
+                    self.assertLessEqual(len(names), size)
+                    shown += sorted(one.removeprefix(self.at) for one in names)
+                    if not page["IsTruncated"]:
+                        break
+                    markers = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+                self.assertEqual(shown, ["a", "a", "b/", "c ü", "d/"])
+
+    def test_markers_and_prefixes(self):
+        def keys(**more):
+            return [one["Key"].removeprefix(self.at) for one in self.listing(**more).get("Uploads", [])]
+
+        self.assertEqual(keys(KeyMarker=self.at + "a"), ["b/x", "b/y", "c ü", "d/e/f"])
+        self.assertEqual(keys(Prefix=self.at + "b/"), ["b/x", "b/y"])
+        self.assertEqual(keys(Prefix=self.at + "none"), [])
+        first = self.listing()["Uploads"][0]["UploadId"]
+        self.assertEqual(keys(KeyMarker=self.at + "a", UploadIdMarker=first), ["a", "b/x", "b/y", "c ü", "d/e/f"])
+
+
+class Copies(UploadsCase):
+    """Parts of other objects' bytes, which the service takes by itself."""
+
+    def setUp(self):
+        super().setUp()
+        self.content = bed.random_bytes(6 * MIB, seed=3)
+        self.source = dict(self.where, Key=self.at + "source")
+        self.etag = self.s3.put_object(**self.source, Body=self.content)["ETag"]
+
+    def copied(self, upload, number, **more):
+        try:
+            return self.s3.upload_part_copy(**upload, PartNumber=number, **{"CopySource": self.source, **more})["CopyPartResult"]["ETag"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NotImplemented":
+                self.skipTest("this Azurite makes no blocks of other blobs")
+            raise
+
+    def test_copied_parts(self):
+        upload = self.start()
+        one = self.copied(upload, 1, CopySourceRange=f"bytes=1-{5 * MIB}")
+        whole = self.copied(upload, 2)
+        tail = self.part(upload, 3, b"tail")
+        self.assertEqual(whole, self.etag)
+        listed = self.s3.list_parts(**upload)["Parts"]
+        self.assertEqual([(part["ETag"], part["Size"]) for part in listed], [(one, 5 * MIB), (whole, 6 * MIB), (tail[1], 4)])
+        self.finish(upload, [(1, one), (2, whole), tail])
+        self.assertEqual(sha256(self.body()), sha256(self.content[1 : 5 * MIB + 1] + self.content + b"tail"))
+
+    def test_sources_between_buckets_of_one_account(self):
+        other = {"Bucket": name("z-two"), "Key": self.at + "there"}
+        self.s3.put_object(**other, Body=b"there")
+        upload = self.start()
+        self.finish(upload, [(1, self.copied(upload, 1, CopySource=other))])
+        self.assertEqual(self.body(), b"there")
+
+    def test_ranges_and_conditions_are_those_of_the_source(self):
+        upload = self.start()
+        self.copied(upload, 1)
+        for code, more in (("InvalidArgument", {"CopySourceRange": f"bytes=0-{6 * MIB}"}),
+                           ("PreconditionFailed", {"CopySourceIfMatch": '"0123456789abcdef0123456789abcdef"'}),
+                           ("PreconditionFailed", {"CopySourceIfNoneMatch": self.etag}),
+                           ("NoSuchKey", {"CopySource": dict(self.source, Key=self.at + "none")})):
+            with self.subTest(str(more)):
+                self.refused(code, self.copied, upload, 2, **more)
+        self.assertEqual(len(self.s3.list_parts(**upload)["Parts"]), 1)
+        self.s3.abort_multipart_upload(**upload)
+        self.refused("NoSuchUpload", self.copied, upload, 1, status=404)
+
+    def test_an_empty_source(self):
+        self.s3.put_object(**self.source, Body=b"")
+        upload = self.start()
+        self.finish(upload, [(1, self.copied(upload, 1))])
+        self.assertEqual(self.body(), b"")
+
+
+@unittest.skipUnless(os.environ.get("AQUEDUCT_LARGE"), "5 GiB: set AQUEDUCT_LARGE=1")
+class Large(UploadsCase):
+    """More than one request of the service takes; nothing of it is held here."""
+
+    SIZE = (5000 << 20) + 5
+
+    def setUp(self):
+        super().setUp()
+        self.s3 = client("azure", read_timeout=600, request_checksum_calculation="when_required",
+                         s3={"addressing_style": "path", "payload_signing_enabled": False})
+
+    def send(self, call, **more):
+        with tempfile.TemporaryFile() as file:
+            file.truncate(self.SIZE)
+            file.seek(self.SIZE - 1)
+            file.write(b"x")
+            file.seek(0)
+            return call(**self.where, Body=file, **more)
+
+    def check(self):
+        self.assertEqual(self.s3.head_object(**self.where)["ContentLength"], self.SIZE)
+        tail = self.s3.get_object(**self.where, Range="bytes=-3")["Body"].read()
+        self.assertEqual(tail, b"\0\0x")
+
+    def test_an_object_in_one_request(self):
+        done = self.send(self.s3.put_object, Metadata={"m": "1"}, IfNoneMatch="*")
+        self.check()
+        head = self.s3.head_object(**self.where)
+        self.assertEqual((head["ETag"], head["Metadata"]), (done["ETag"], {"m": "1"}))
+        self.assertRegex(done["ETag"], r'^"[0-9a-f]{32}"$')
+        copy = dict(self.where, Key=self.at + "copy")
+        try:
+            self.s3.copy_object(**copy, CopySource=self.where)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NotImplemented":
+                raise
+            self.skipTest("the object is there; this Azurite makes no blocks of it")
+        copied = self.s3.head_object(**copy)
+        self.assertEqual((copied["ETag"], copied["ContentLength"], copied["Metadata"]), (done["ETag"], self.SIZE, {"m": "1"}))
+
+    def test_a_part_of_it(self):
+        upload = self.start()
+        etag = self.send(self.s3.upload_part, UploadId=upload["UploadId"], PartNumber=1)["ETag"]
+        self.finish(upload, [(1, etag)])
+        self.check()
 
 
 class Integrity(UploadsCase):

@@ -112,7 +112,10 @@ impl Run<'_> {
                 range: Some(ByteRange::Span { first, last }),
                 ..copy.clone()
             }));
-            let told = self.lane.exchange(None, record, &block, None).await?;
+            let told = match self.lane.exchange(None, record, &block, None).await {
+                Ok(told) => told,
+                Err(error) => return Err(self.not_staged(record, &copy.upload, error).await),
+            };
             let Reply::Copied(copied) = told.reply else {
                 return Err(Error::internal("no answer to a copy"));
             };

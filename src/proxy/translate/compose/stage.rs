@@ -70,9 +70,13 @@ impl Run<'_> {
             let step: Box<dyn BodyStep> = Box::new(Verified);
             let mut body = ClientBody::new(Some(step), false, 0, u64::MAX, length);
             let mut slice = Slice { from, left: length };
-            self.lane
+            let sent = self
+                .lane
                 .exchange_from(record, &op, &mut body, &mut slice)
-                .await?;
+                .await;
+            if let Err(error) = sent {
+                return Err(self.not_staged(record, upload, error).await);
+            }
             blocks += 1;
         }
         from.end().await?;
@@ -181,4 +185,108 @@ impl BodyStep for Verified {
 /// A fresh random number.
 pub(super) fn random() -> Result<u32> {
     getrandom::u32().map_err(Error::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces of a body, one behind the other.
+    struct Pieces(std::collections::VecDeque<Bytes>);
+
+    impl Source for Pieces {
+        fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>>> {
+            let next = self.0.pop_front();
+            Box::pin(async move { Ok(next) })
+        }
+
+        fn is_done(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        fn refused(&mut self, _error: &Error) {}
+    }
+
+    /// Lets the last bytes go when all has come, unless it does not check out.
+    struct HoldsBack {
+        held: Option<Bytes>,
+        good: bool,
+    }
+
+    impl BodyStep for HoldsBack {
+        fn push(&mut self, input: Bytes, out: &mut Chunks) -> Result<()> {
+            out.extend(self.held.replace(input));
+            Ok(())
+        }
+
+        fn finish(&mut self, _end: End, out: &mut Chunks) -> Result<()> {
+            if !self.good {
+                return Err(Error::new(Kind::DigestMismatch, "not what was declared"));
+            }
+            out.extend(self.held.take());
+            Ok(())
+        }
+    }
+
+    /// What each block was made of, and how it ended.
+    fn sliced(pieces: &[Vec<u8>], good: bool, most: u64) -> (Vec<Vec<u8>>, Result<()>) {
+        let length = pieces.iter().map(Vec::len).sum::<usize>() as u64;
+        let step: Box<dyn BodyStep> = Box::new(HoldsBack { held: None, good });
+        let mut body = ClientBody::new(Some(step), false, 0, u64::MAX, length);
+        let all = pieces.iter().map(|piece| Bytes::from(piece.clone()));
+        let mut source = Pieces(all.collect());
+        let sender = Sender::Upstream(&mut source);
+        let mut from = Incoming::new(&mut body, sender, length, &[]);
+        from.body.observe(from.digests());
+        let mut blocks = Vec::new();
+        let read = async {
+            for span in cut(whole(length), most) {
+                let left = span.length();
+                let mut slice = Slice {
+                    from: &mut from,
+                    left,
+                };
+                let mut block = Vec::new();
+                while let Some(chunk) = slice.next().await? {
+                    assert!(!chunk.is_empty());
+                    block.extend_from_slice(&chunk);
+                }
+                assert!(slice.is_done());
+                blocks.push(block);
+            }
+            from.end().await
+        };
+        let ended = futures_util::future::FutureExt::now_or_never(read).unwrap();
+        (blocks, ended)
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_are_the_body_in_order_and_none_is_too_large(
+            pieces in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 1..20), 1..20),
+            most in 1u64..40,
+        ) {
+            let (blocks, ended) = sliced(&pieces, true, most);
+            prop_assert!(ended.is_ok());
+            prop_assert_eq!(blocks.concat(), pieces.concat());
+            let most = usize::try_from(most).unwrap();
+            let (last, front) = blocks.split_last().unwrap();
+            prop_assert!(front.iter().all(|block| block.len() == most));
+            prop_assert!((1..=most).contains(&last.len()));
+        }
+
+        #[test]
+        fn the_last_block_of_a_body_that_does_not_check_out_is_never_whole(
+            pieces in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 1..20), 1..20),
+            most in 1u64..40,
+        ) {
+            let (blocks, ended) = sliced(&pieces, false, most);
+            prop_assert_eq!(ended.unwrap_err().kind(), Kind::DigestMismatch);
+            prop_assert!(blocks.concat().len() < pieces.concat().len());
+        }
+    }
 }

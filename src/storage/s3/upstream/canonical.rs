@@ -57,6 +57,7 @@ pub const CAPABILITY: Capability = Capability {
     keeps_full_buckets: Native::Yes,
     lists_uploads: Native::Yes,
     uploads: Family::Parts,
+    keeps_parts: Native::Yes,
     delete_batch_max: PAGE_MAX as usize,
     put_bytes_max: PUT_BYTES_MAX,
     copy_bytes_max: PUT_BYTES_MAX,
@@ -131,6 +132,7 @@ impl Upstream for S3 {
             | Operation::ListPieces(_)
             | Operation::ListUploads(_)
             | Operation::CompleteUpload(_)
+            | Operation::NoteUpload(_)
             | Operation::Journal(_) => ReplyBody::Document {
                 bytes_max: DOCUMENT_BYTES_MAX,
             },

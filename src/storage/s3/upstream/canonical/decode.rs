@@ -50,6 +50,7 @@ pub(super) fn reply(op: &Operation, head: ReplyHead<'_>, document: &[u8]) -> Res
         | Operation::CopyPiece(_)
         | Operation::ListPieces(_)
         | Operation::ListUploads(_)
+        | Operation::NoteUpload(_)
         | Operation::Journal(_) => {
             return Err(Error::internal("an answer to what is never asked"));
         }

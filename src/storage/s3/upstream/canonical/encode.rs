@@ -57,6 +57,7 @@ pub(super) fn request(op: &Operation, target: &Target<'_>) -> Result<UpstreamReq
         | Operation::CopyPiece(_)
         | Operation::ListPieces(_)
         | Operation::ListUploads(_)
+        | Operation::NoteUpload(_)
         | Operation::Journal(_) => Err(unsaid()),
     }
 }
