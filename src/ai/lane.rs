@@ -23,6 +23,7 @@ use crate::ai::names::Names;
 use crate::ai::openai::answer::{Chunks, Told, Whole};
 use crate::ai::openai::request::Decoded;
 use crate::ai::param::{self, Dropped, Fate, Param};
+use crate::ai::surrogate::Mender;
 use crate::ai::usage::Notes;
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{self, BodyStep, End};
@@ -143,7 +144,8 @@ pub fn whole(
     told: Told,
 ) -> Result<(Bytes, Notes)> {
     let mut events = Vec::new();
-    lane.reply(model, body, &mut events)?;
+    let body = Mender::default().mend(body);
+    lane.reply(model, &body, &mut events)?;
     let mut whole = Whole::new(told);
     let plain = Plain::new(reading.clone());
     for event in events {

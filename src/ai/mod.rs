@@ -31,5 +31,6 @@ pub mod route;
 pub mod scan;
 pub mod splice;
 pub mod sse;
+pub mod surrogate;
 pub mod tap;
 pub mod usage;

@@ -3,6 +3,9 @@
 //! Pure framing, without decoding: lines end at `\n`, `\r\n` or `\r`, an event at an empty line. Everything is
 //! looked for as bytes, so that a character cut in two by the network is nobody's concern.
 
+use std::borrow::Cow;
+
+use crate::ai::surrogate::Mender;
 use crate::error::{Error, Kind, Result};
 
 /// A comment, which readers skip: sent between events, so that nobody on the way takes the stream for dead.
@@ -135,6 +138,7 @@ pub struct Events {
     /// The current event as far as it came.
     held: Vec<u8>,
     event: Event,
+    mender: Mender,
 }
 
 impl Events {
@@ -152,6 +156,7 @@ impl Events {
                 self.held.clear();
             }
             if self.event.has_data {
+                self.mend();
                 each(&self.event)?;
             }
         }
@@ -170,9 +175,16 @@ impl Events {
         self.event.read(&self.held);
         self.held.clear();
         if self.event.has_data {
+            self.mend();
             return each(&self.event);
         }
         Ok(())
+    }
+
+    fn mend(&mut self) {
+        if let Cow::Owned(mended) = self.mender.mend(&self.event.data) {
+            self.event.data = mended;
+        }
     }
 }
 

@@ -238,7 +238,6 @@ async fn serve_first(
     asked: &Asked<'_>,
     request_bytes: u64,
 ) -> Result<bool> {
-    let model = label(endpoint, &asked.scan.model.name);
     let served = |candidate, attempts, has_next, hide_usage| deliver::Served {
         candidate,
         inference: asked.inference,
@@ -246,7 +245,7 @@ async fn serve_first(
         hide_usage,
         has_next,
         request_bytes,
-        model,
+        model: label(endpoint, &asked.scan.model.name),
         dropped_params: None,
     };
     let mut attempts = 0;
@@ -265,12 +264,7 @@ async fn serve_first(
                     candidate,
                     attempts,
                 };
-                if best
-                    .as_ref()
-                    .is_none_or(|best| kept.helps() >= best.helps())
-                {
-                    best = Some(kept);
-                }
+                keep(&mut best, kept, Kept::helps);
             }
             Ok(heard) => {
                 let served = served(candidate, attempts, has_next, heard.hide_usage);
@@ -288,11 +282,13 @@ async fn serve_first(
                 return Err(error);
             }
             Err(error) => {
-                record.upstream_failed(&error);
-                count_fallback(record, next, asked, endpoint);
-                if last.as_ref().is_none_or(|last| says(&error) >= says(last)) {
-                    last = Some(error);
+                if lane::was_asked(&error) {
+                    record.upstream_failed(&error);
+                    count_fallback(record, next, asked, endpoint);
+                } else {
+                    attempts -= 1;
                 }
+                keep(&mut last, error, says);
             }
         }
     }
@@ -303,6 +299,13 @@ async fn serve_first(
     }
     record.attempts = attempts;
     Err(last.unwrap_or_else(|| Error::internal("no candidate was asked")))
+}
+
+/// Keeps what is worth more, and of equals the newer.
+fn keep<T>(kept: &mut Option<T>, new: T, worth: impl Fn(&T) -> u8) {
+    if kept.as_ref().is_none_or(|kept| worth(&new) >= worth(kept)) {
+        *kept = Some(new);
+    }
 }
 
 /// How much an error says: not having been asked less than any failure, and a failure less than a refusal.

@@ -11,6 +11,7 @@ use super::frame::{Frame, Frames};
 use crate::ai::chat::{Family, Seal};
 use crate::ai::event::{CALLS_MAX, Event, Stop};
 use crate::ai::lane::{Decoder, broken};
+use crate::ai::surrogate::Mender;
 use crate::ai::usage::{Source, Usage};
 use crate::error::Result;
 
@@ -160,6 +161,7 @@ struct State {
     blocks: BTreeMap<u64, Block>,
     calls: u32,
     stopped: bool,
+    mender: Mender,
 }
 
 impl Converse {
@@ -226,6 +228,7 @@ impl State {
             blocks: BTreeMap::new(),
             calls: 0,
             stopped: false,
+            mender: Mender::default(),
         }
     }
 
@@ -236,9 +239,11 @@ impl State {
             out.push(Event::Failed(in_stream(frame)));
             return Ok(());
         }
+        let payload = self.mender.mend(frame.payload);
+        let payload = payload.as_ref();
         match frame.event_type {
             "contentBlockStart" => {
-                let start: BlockStart = read(frame)?;
+                let start: BlockStart = read(payload)?;
                 let tool = start.start.and_then(|start| start.tool_use);
                 if let Some(tool) = tool {
                     let call = self.call(tool, out)?;
@@ -246,13 +251,13 @@ impl State {
                 }
             }
             "contentBlockDelta" => {
-                let delta: BlockDelta = read(frame)?;
+                let delta: BlockDelta = read(payload)?;
                 if let Some(it) = delta.delta {
                     self.delta(delta.content_block_index, it, out)?;
                 }
             }
             "contentBlockStop" => {
-                let stop: BlockStop = read(frame)?;
+                let stop: BlockStop = read(payload)?;
                 if let Some(block) = self.blocks.remove(&stop.content_block_index) {
                     out.extend(block.call.map(|call| Event::CallEnded { choice: 0, call }));
                     if !block.signature.is_empty() {
@@ -261,12 +266,12 @@ impl State {
                 }
             }
             "messageStop" => {
-                let stop: MessageStop = read(frame)?;
+                let stop: MessageStop = read(payload)?;
                 self.stopped = true;
                 out.push(finish(stop.stop_reason));
             }
             "metadata" => {
-                let metadata: Metadata = read(frame)?;
+                let metadata: Metadata = read(payload)?;
                 out.extend(metadata.usage.map(|usage| Event::Usage(usage.tokens())));
             }
             // `messageStart`, and what is yet to come.
@@ -327,8 +332,8 @@ impl State {
     }
 }
 
-fn read<T: DeserializeOwned>(frame: &Frame<'_>) -> Result<T> {
-    serde_json::from_slice(frame.payload).map_err(broken)
+fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
+    serde_json::from_slice(payload).map_err(broken)
 }
 
 fn push_text(text: Option<String>, out: &mut Vec<Event>) {

@@ -281,6 +281,11 @@ async fn refusal(
     }
 }
 
+/// Whether the resource had a say in it: what it cannot take is known before.
+pub(super) fn was_asked(error: &Error) -> bool {
+    error.kind() != Kind::InvalidArgument
+}
+
 /// Whether no other resource could do better: what is wrong with the request is wrong everywhere.
 pub(super) fn is_final(error: &Error) -> bool {
     matches!(

@@ -43,6 +43,11 @@ FIXTURES = [
     {"match": {"userMessage": "lane tools", "hasToolResult": True}, "response": {"content": "It is 7 degrees."}},
     {"match": {"userMessage": "lane cut"}, "response": {"content": LONG}, "truncateAfterChunks": 4, "chunkSize": 5},
     {
+        "match": {"userMessage": "lane either", "model": LANES.get("anthropic", "")},
+        "response": {"error": {"message": "Overloaded", "type": "overloaded_error"}, "status": 529},
+    },
+    {"match": {"userMessage": "lane either"}, "response": {"content": LONG}},
+    {
         "match": {"userMessage": "lane limited"},
         "response": {"error": {"message": "slow down", "type": "rate_limit_error"}, "status": 429},
     },
@@ -317,6 +322,42 @@ class Embeddings(Case):
             self.assertEqual(caught.exception.param, "input")
         with self.assertRaises(openai.NotFoundError):
             client().embeddings.create(model=LANES["anthropic"], input="a")
+
+
+@through_aqueduct
+class Fallback(Case):
+    """`either` is a model of every lane."""
+
+    @classmethod
+    def setUpClass(cls):
+        Lane.setUpClass()
+
+    def test_the_next_lane_answers_where_the_first_is_overloaded(self):
+        messages = [{"role": "user", "content": "lane either"}]
+        for stream in (False, True):
+            with self.subTest(stream=stream):
+                raw = client().chat.completions.with_raw_response.create(model="either", messages=messages, stream=stream)
+                self.assertEqual(raw.headers["x-aqueduct-resource"], "google")
+                self.assertEqual(raw.headers["x-aqueduct-attempts"], "2")
+                self.assertEqual(raw.headers["x-aqueduct-model"], LANES["google"])
+                answer = raw.parse()
+                said = heard(answer)["content"] if stream else answer.choices[0].message.content
+                self.assertEqual(said, LONG)
+
+    def test_a_request_goes_to_the_lane_that_can_take_it(self):
+        # Sound is for Google alone.
+        part = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+        content = [{"type": "text", "text": "lane says what it hears"}, part]
+        answer = client().chat.completions.with_raw_response.create(
+            model="either", messages=[{"role": "user", "content": content}]
+        )
+        self.assertEqual(answer.headers["x-aqueduct-resource"], "google")
+        self.assertEqual(answer.headers["x-aqueduct-attempts"], "1")
+
+    def test_an_error_of_all_is_final(self):
+        with self.assertRaises(openai.RateLimitError) as caught:
+            ask("either", "lane limited")
+        self.assertEqual(caught.exception.response.headers["x-should-retry"], "false")
 
 
 @through_aqueduct
