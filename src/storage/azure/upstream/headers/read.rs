@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use md5::{Digest, Md5};
 
 use super::metadata;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::message::date;
 use crate::storage::azure::{names, wire};
 use crate::storage::condition::Span;
@@ -94,6 +94,14 @@ fn size(headers: &HeaderMap) -> Result<(u64, Option<Span>)> {
     if let Some(range) = headers.get(CONTENT_RANGE) {
         let parsed = range.to_str().ok().and_then(content_range);
         let (span, size) = parsed.ok_or_else(|| broken("a range that is none"))?;
+        if span.first >= size {
+            // Azurite answers so where the service says 416.
+            let message = "The requested range is not satisfiable";
+            return Err(Error::new(Kind::InvalidRange, message));
+        }
+        if span.first > span.last || span.last >= size {
+            return Err(broken("a range that is none"));
+        }
         return Ok((size, Some(span)));
     }
     let length = headers
@@ -107,7 +115,7 @@ fn content_range(text: &str) -> Option<(Span, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last, size) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    (first <= last && last < size).then_some((Span { first, last }, size))
+    Some((Span { first, last }, size))
 }
 
 /// The store's mark of one state of an object, as a condition writes it.
