@@ -13,7 +13,8 @@
 //! | [`Transfer::write`] | the target's PUT, and the step between the two bodies |
 //! | [`Transfer::stored`], [`Transfer::not_stored`] | what the target answered |
 //!
-//! `source` and `target` meet in [`Found`] alone: for another protocol on one side, that side is replaced.
+//! A copy with another cloud on one side is [`crate::storage::compose::copy`]'s, which keeps what the model can say; here
+//! everything that S3 has goes along.
 //!
 //! **One GET, and no HEAD before it.** The body of one answer is one version of the object, so there is no time between
 //! a look and a read in which the object could change, and a small copy takes one exchange less. What is read besides
