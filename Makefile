@@ -5,7 +5,7 @@
 # make load       k6: rates, whole streams, reloads and keys under load (7 minutes), then 5 minutes of soak
 # make results    load/memory, load/compare and k6, kept as load/results/DATE.md (25 minutes on a quiet machine)
 # make bench-smoke  a moment of everything under load/ (about 3 minutes)
-# make s3-tests   ceph/s3-tests through Aqueduct, test by test against SeaweedFS alone; S3_TESTS=<checkout>
+# make s3-tests   ceph/s3-tests through Aqueduct over SeaweedFS, Azurite and a strict GCS server; S3_TESTS=<checkout>
 # make check      format and lints alone
 #
 # Needs a Rust toolchain, a C compiler, Python 3 and Node; scripts/setup-build and tests/sdk/run see to
@@ -72,6 +72,8 @@ s3-tests:
 	$(SETUP) cargo build $(FLAGS) --bin aqueduct
 	S3_TESTS=$(S3_TESTS) AQUEDUCT_BIN=$(BUILT) tests/s3-tests/run
 	S3_TESTS=$(S3_TESTS) AQUEDUCT_BIN=$(BUILT) tests/s3-tests/run --tls
+	S3_TESTS=$(S3_TESTS) AQUEDUCT_BIN=$(BUILT) tests/s3-tests/run --over azurite
+	S3_TESTS=$(S3_TESTS) AQUEDUCT_BIN=$(BUILT) tests/s3-tests/run --over gcs
 
 clean:
 	cargo clean
