@@ -12,7 +12,8 @@
 //! - [`storage`]: one folder a protocol; [`storage::s3`] decodes, verifies, signs and translates S3. Between protocols
 //!   stands the model: [`storage::op`] what is asked, [`storage::reply`] what is answered, [`storage::plan`] what it takes,
 //!   [`storage::compose`] how several requests make one; [`storage::gcs`] and [`storage::azure`] write and read it.
-//! - [`ai`]: one folder a dialect; scans and splices requests, reads usage beside answers.
+//! - [`ai`]: one folder a dialect; scans and splices requests, reads usage beside answers. Between dialects stands the
+//!   model: [`ai::chat`] what is asked, [`ai::event`] what is answered, [`ai::lane`] what a dialect does.
 //! - [`policy`]: who may do what ([`policy::authorize`]), where it goes ([`policy::route`]), how much at once.
 //! - [`keys`]: client keys, sealing and hashing.
 //! - [`config`]: the files as written, checked whole, compiled into one immutable [`config::snapshot`]; watching,

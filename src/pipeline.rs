@@ -23,6 +23,7 @@ use crate::message::reply::Reply;
 use crate::policy::authorize::{self, Demand, Permit, Scope};
 use crate::policy::limit::Limiter;
 use crate::policy::route::{Bucket, CreatedBuckets, Repository, Resource, StorageEndpoint};
+use crate::storage;
 use crate::storage::op::ListBuckets;
 use crate::storage::reply::BucketPage;
 use crate::storage::s3::auth::{self, Payload, Verified};
@@ -114,7 +115,7 @@ fn admit(
     verified: Verified<&KeyEntry>,
     request: S3Request,
 ) -> Result<Identified> {
-    let rule = storage(&verified.key().repository)?.unsigned_payload;
+    let rule = storage_of(&verified.key().repository)?.unsigned_payload;
     verified.check_unsigned(&request, rule, arrival.secure)?;
     let (entry, payload) = verified.into_parts();
     let KeyEntry {
@@ -151,7 +152,7 @@ pub fn identify_form(
 
 /// Checks every target of the whole request, and finds the buckets that it names.
 pub fn permit(key: Arc<Key>, repository: Arc<Repository>, mut op: WholeOp) -> Result<Permitted> {
-    let endpoint = storage(&repository)?;
+    let endpoint = storage_of(&repository)?;
     refuse_entries(&key, endpoint, &mut op);
     let request = op.request();
     if request.op() == Op::CreateBucket
@@ -232,7 +233,7 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
     let Some(bucket) = target else {
         return list_buckets(&op, key, repository);
     };
-    let endpoint = storage(&repository)?;
+    let endpoint = storage_of(&repository)?;
     if op.request().op() == Op::GetBucketLocation && is_configured(endpoint, op.request().bucket())
     {
         let region = bucket.resource.s3().map_or("", |account| &account.region);
@@ -244,11 +245,11 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
     }
     let object_bytes_max = endpoint.object_bytes_max;
     Ok(match source {
-        Some(source) if !upstream::copies_natively(&source, &bucket) => {
-            if source.resource.s3().is_none() || bucket.resource.s3().is_none() {
-                let message = "A copy between these buckets is not implemented: they are at different clouds.";
-                return Err(Error::unsupported(message));
-            }
+        Some(source)
+            if source.resource.s3().is_some()
+                && bucket.resource.s3().is_some()
+                && !storage::copies_natively(&source, &bucket) =>
+        {
             Plan::Compose(Box::new(Crossing {
                 op,
                 source,
@@ -257,7 +258,10 @@ pub fn plan(permitted: Permitted) -> Result<Plan> {
             }))
         }
         source => {
-            let forwards = bucket.resource.s3().is_some();
+            // What another cloud's object is made of has to be read there first.
+            let is_foreign = |source: &Arc<Bucket>| !storage::copies_natively(source, &bucket);
+            let forwards =
+                bucket.resource.s3().is_some() && !source.as_ref().is_some_and(is_foreign);
             let hop = Box::new(Hop {
                 op,
                 bucket,
@@ -339,7 +343,7 @@ impl Listing {
     }
 
     fn reply(&self, created: Option<&CreatedPage>) -> Result<Reply> {
-        let endpoint = storage(&self.repository)?;
+        let endpoint = storage_of(&self.repository)?;
         let visible = endpoint
             .buckets
             .iter()
@@ -364,7 +368,7 @@ fn xml(body: Bytes) -> Reply {
     Reply::new(StatusCode::OK).with_body("application/xml", body)
 }
 
-fn storage(repository: &Repository) -> Result<&StorageEndpoint> {
+fn storage_of(repository: &Repository) -> Result<&StorageEndpoint> {
     // The keyring holds storage keys of storage repositories only.
     repository
         .storage

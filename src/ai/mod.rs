@@ -4,10 +4,28 @@
 //! decide anything, [`plan`] says which resources may serve it, [`splice`] changes the few bytes that must differ,
 //! [`tap`] and [`usage`] read token counts beside the answer's bytes. [`openai`] is the dialect: heads and errors on both sides.
 //!
-//! Bodies are never parsed into trees and written again: everything that is not spliced is byte-exact.
+//! Bodies for resources of that dialect are never parsed into trees and written again: everything that is not spliced is
+//! byte-exact.
+//!
+//! For other dialects a chat is translated, and the model of it stands in the middle: [`chat`] what is asked, [`event`]
+//! what is answered, [`embed`] beside them. [`lane`] is what a dialect must do; [`anthropic`], [`google`] and [`bedrock`] do
+//! it, and know nothing of each other nor of what clients speak. [`param`] says what becomes of each parameter, [`claude`]
+//! and [`names`] hold what two of them share, and [`matrix`] shows it all.
 
+pub mod anthropic;
+pub mod bedrock;
+pub mod chat;
+pub mod claude;
+pub mod embed;
+pub mod event;
+pub mod google;
+pub mod json;
+pub mod lane;
+pub mod matrix;
 pub mod models;
+pub mod names;
 pub mod openai;
+pub mod param;
 pub mod plan;
 pub mod route;
 pub mod scan;

@@ -131,7 +131,8 @@ pub(super) mod tests {
     use crate::keys::{AiType, Family, tests_support};
     use crate::policy::health::HealthRules;
     use crate::policy::route::{
-        AiAccount, ModelRoute, ModelTarget, Origin, Reach, ResourceKind, Timeouts, UsageInjection,
+        AiAccount, ModelRoute, ModelTarget, Origin, Reach, ResourceKind, Timeouts,
+        UnsupportedParams, UsageInjection,
     };
     use crate::protocol::Dialect;
     use crate::secret::Secret;
@@ -164,6 +165,7 @@ pub(super) mod tests {
                 dialect: Dialect::OpenAi,
                 provider,
                 api_key: (provider == AiType::OpenAi).then(|| Secret::new(*b"sk-upstream")),
+                signing: None,
                 usage_injection: UsageInjection::Auto,
                 responses: provider == AiType::OpenAi,
             }),
@@ -211,6 +213,7 @@ pub(super) mod tests {
             open: vec![Arc::clone(&open)],
             resources: vec![cloud, gpu, open],
             passthrough: Vec::new(),
+            unsupported_params: UnsupportedParams::Warn,
         }
     }
 

@@ -156,7 +156,7 @@ fn no_such_path() -> Error {
 }
 
 /// Whether `name` can be a model's name: stops what would break out of a log line, a header or a path.
-pub(super) fn is_model_name(name: &str) -> bool {
+pub fn is_model_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MODEL_BYTES_MAX && !name.chars().any(char::is_control)
 }
 

@@ -3,6 +3,8 @@
 //! Pure framing, without decoding: lines end at `\n`, `\r\n` or `\r`, an event at an empty line. Everything is
 //! looked for as bytes, so that a character cut in two by the network is nobody's concern.
 
+use crate::error::{Error, Kind, Result};
+
 /// A comment, which readers skip: sent between events, so that nobody on the way takes the stream for dead.
 pub const PING: &[u8] = b": ping\n\n";
 
@@ -120,6 +122,57 @@ impl Event {
                 _ => {}
             }
         }
+    }
+}
+
+/// Most bytes of one event that is translated: an image comes in one.
+const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Takes a stream that comes in chunks apart into events.
+#[derive(Debug, Default)]
+pub struct Events {
+    boundaries: Boundaries,
+    /// The current event as far as it came.
+    held: Vec<u8>,
+    event: Event,
+}
+
+impl Events {
+    /// Gives each event with data that `input` completes to `each`.
+    pub fn push(&mut self, input: &[u8], mut each: impl FnMut(&Event) -> Result<()>) -> Result<()> {
+        let mut rest = input;
+        while let Some(end) = self.boundaries.event_end(rest) {
+            let (part, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            rest = after;
+            if self.held.is_empty() {
+                self.event.read(part);
+            } else {
+                self.held.extend_from_slice(part);
+                self.event.read(&self.held);
+                self.held.clear();
+            }
+            if self.event.has_data {
+                each(&self.event)?;
+            }
+        }
+        if self.held.len() + rest.len() > EVENT_BYTES_MAX {
+            return Err(Error::new(
+                Kind::UpstreamBroken,
+                "The model's answer has an event that is too large.",
+            ));
+        }
+        self.held.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// The end of the stream: a last event may lack its empty line.
+    pub fn finish(&mut self, each: impl FnOnce(&Event) -> Result<()>) -> Result<()> {
+        self.event.read(&self.held);
+        self.held.clear();
+        if self.event.has_data {
+            return each(&self.event);
+        }
+        Ok(())
     }
 }
 

@@ -58,6 +58,20 @@ pub struct Usage {
     pub source: Source,
 }
 
+impl Usage {
+    /// Tokens that a provider told of an answer without text.
+    pub fn of_input(input: u64) -> Self {
+        Self {
+            input,
+            output: 0,
+            cached: 0,
+            cache_write: 0,
+            reasoning: 0,
+            source: Source::Reported,
+        }
+    }
+}
+
 /// How an answer ended, for the accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

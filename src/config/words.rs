@@ -95,6 +95,16 @@ words! {
         Allow: "allow",
         TlsOnly: "tls-only",
     }
+    /// Which of a provider's APIs is spoken.
+    Wire {
+        Native: "native",
+        OpenAi: "openai",
+    }
+    /// `unsupported_params`.
+    UnsupportedWord {
+        Warn: "warn",
+        Strict: "strict",
+    }
     /// `usage_injection`.
     Usage {
         Auto: "auto",

@@ -228,17 +228,36 @@ pub struct S3Quirks {
     pub trailers: bool,
 }
 
-/// An OpenAI-compatible account.
+/// An account at an AI provider, or a model server.
 #[derive(Debug, PartialEq)]
 pub struct AiAccount {
     pub dialect: Dialect,
     pub provider: AiType,
-    /// `None` for servers that ask for none.
+    /// `None` for servers that ask for none, and where requests are signed.
     pub api_key: Option<Secret>,
+    /// What requests are signed with, at AWS.
+    pub signing: Option<Signing>,
     /// Ask for token usage in streams that did not, and hide it again.
     pub usage_injection: UsageInjection,
     /// The server has `/v1/responses`.
     pub responses: bool,
+}
+
+/// How requests to AWS are signed.
+#[derive(Debug, PartialEq)]
+pub struct Signing {
+    pub region: Box<str>,
+    pub credential: Credential,
+}
+
+/// What a repository does about a parameter that a provider cannot take, where the answer is good without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnsupportedParams {
+    /// Left out, and named in the answer.
+    #[default]
+    Warn,
+    /// Refused.
+    Strict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +279,7 @@ pub struct AiEndpoint {
     pub resources: Vec<Arc<Resource>>,
     /// `/v1/*` paths outside the supported list that are forwarded unchanged to the first resource.
     pub passthrough: Vec<Box<str>>,
+    pub unsupported_params: UnsupportedParams,
 }
 
 /// One model name of a repository.
@@ -319,13 +339,14 @@ impl Resource {
         }
     }
 
-    /// The credential of a storage resource.
+    /// The credential that requests are signed with.
     pub fn credential(&self) -> Option<&Credential> {
         match &self.kind {
             ResourceKind::S3(account) => Some(&account.credential),
             ResourceKind::Gcs(account) => Some(&account.credential),
             ResourceKind::Azure(account) => Some(&account.credential),
-            ResourceKind::Ai(_) | ResourceKind::Tokens => None,
+            ResourceKind::Ai(account) => Some(&account.signing.as_ref()?.credential),
+            ResourceKind::Tokens => None,
         }
     }
 

@@ -4,9 +4,12 @@
 //! Failover is possible until the first byte of an answer went to the client: a resource that cannot be
 //! reached, or answers that it is the wrong one, is followed by the next.
 
+mod account;
 mod body;
 mod deliver;
+mod lane;
 mod models;
+mod sign;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +53,16 @@ struct Asked<'a> {
     inference: Inference,
     scan: Scan,
     frames: &'a [Bytes],
+}
+
+impl Asked<'_> {
+    /// The body in one piece: copied only if it came in several.
+    fn whole(&self) -> Bytes {
+        match self.frames {
+            [frame] => frame.clone(),
+            frames => frames.concat().into(),
+        }
+    }
 }
 
 /// Answers one request; `false`: the connection cannot be used again.
@@ -234,6 +247,7 @@ async fn serve_first(
         has_next,
         request_bytes,
         model,
+        dropped_params: None,
     };
     let mut attempts = 0;
     let mut best: Option<Kept<'_>> = None;
@@ -242,7 +256,8 @@ async fn serve_first(
         attempts += 1;
         let next = candidates.get(at + 1);
         let has_next = next.is_some();
-        match ask(engine, client, arrived, record, candidate, asked).await {
+        let to = (endpoint, candidate);
+        match ask_in_its_dialect(engine, client, arrived, record, to, asked).await {
             Ok(heard) if is_failover(&heard.answer) && (has_next || best.is_some()) => {
                 count_fallback(record, next, asked, endpoint);
                 let kept = Kept {
@@ -268,12 +283,14 @@ async fn serve_first(
                     delivered => return delivered,
                 }
             }
-            Err(error) if error.kind() == Kind::ClientGone => return Err(error),
+            Err(error) if error.kind() == Kind::ClientGone || lane::is_final(&error) => {
+                record.attempts = attempts;
+                return Err(error);
+            }
             Err(error) => {
                 record.upstream_failed(&error);
                 count_fallback(record, next, asked, endpoint);
-                // Not having been asked says less than any failure.
-                if last.is_none() || error.fault() != Some(Fault::BreakerOpen) {
+                if last.as_ref().is_none_or(|last| says(&error) >= says(last)) {
                     last = Some(error);
                 }
             }
@@ -288,6 +305,15 @@ async fn serve_first(
     Err(last.unwrap_or_else(|| Error::internal("no candidate was asked")))
 }
 
+/// How much an error says: not having been asked less than any failure, and a failure less than a refusal.
+fn says(error: &Error) -> u8 {
+    match openai::error::answer(error.kind()).status.as_u16() {
+        _ if error.fault() == Some(Fault::BreakerOpen) => 0,
+        500.. => 1,
+        ..500 => 2,
+    }
+}
+
 /// What one resource said.
 struct Heard {
     answer: Answer,
@@ -295,9 +321,28 @@ struct Heard {
     hide_usage: bool,
     /// The body, where it had to be read to understand the answer.
     body: Option<Bytes>,
+    /// It speaks another dialect, and this makes the client's of it.
+    translated: Option<lane::Translated>,
 }
 
-/// Asks one resource.
+async fn ask_in_its_dialect(
+    engine: &Engine,
+    client: &mut Client,
+    arrived: &Arrived,
+    record: &mut Record,
+    (endpoint, candidate): (&AiEndpoint, &Candidate),
+    asked: &Asked<'_>,
+) -> Result<Heard> {
+    match lane::of(&candidate.resource) {
+        Some(lane) => {
+            let to = (endpoint, candidate, lane);
+            lane::ask(engine, client, arrived, record, to, asked).await
+        }
+        None => ask(engine, client, arrived, record, candidate, asked).await,
+    }
+}
+
+/// Asks one resource that speaks the client's own dialect.
 async fn ask(
     engine: &Engine,
     client: &mut Client,
@@ -343,6 +388,7 @@ async fn ask(
                 answer,
                 hide_usage: changes.hide_usage,
                 body: None,
+                translated: None,
             });
         }
         // It may not know `stream_options`: then it is asked again without.
@@ -353,6 +399,7 @@ async fn ask(
                 answer,
                 hide_usage: false,
                 body: Some(refusal.into()),
+                translated: None,
             });
         }
         blamed = true;

@@ -5,11 +5,13 @@
 //! piece has not left for the target. That is the point of no return: up to it, whatever fails or is cancelled resets
 //! the target's connection, and the target keeps nothing. A source that breaks off is asked for the rest ([`reading`]).
 
-mod reading;
+pub mod reading;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, StatusCode};
 
 use crate::error::{Error, Result};
@@ -20,14 +22,14 @@ use crate::proxy::client::Client;
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, Body, Failed, Outgoing, exchange};
 use crate::proxy::late::{self, Outcome};
-use crate::proxy::record::Record;
-use crate::proxy::upload::{ClientBody, Sender};
+use crate::proxy::record::{Aside, Record};
+use crate::proxy::upload::{ClientBody, Sender, Source};
 use crate::proxy::{clock, relay, storage};
 use crate::storage::s3::body::UploadForm;
 use crate::storage::s3::copy::{CopyPipe, Found, Stored, TAGS_BYTES_MAX, Transfer};
 use crate::storage::s3::error::FAILURE_BYTES_MAX;
 use crate::storage::s3::upstream::UpstreamRequest;
-use reading::Reading;
+use reading::{Reading, Rest, Resumed};
 
 /// Runs the copy and answers the client.
 pub async fn run(
@@ -91,16 +93,21 @@ impl Run<'_> {
             None => None,
         };
         let (request, form, pipe) = self.transfer.write(&found, tags)?;
-        let mut source = Reading::new(&self, &found, answer, aside);
+        let rest = RestOf {
+            run: &self,
+            found: &found,
+        };
+        let reading = Reading::new(answer, aside, &bucket.resource);
+        let mut source = Resumed::new(&rest, reading);
         let sent = self.send(record, &mut source, &request, &form, pipe).await;
         record.copy = Some((Arc::clone(bucket), source.taken));
         let sent = sent.map_err(|failed| {
-            if let Some(reason) = source.failed {
+            if let Some(reason) = source.failed() {
                 record.aside_failed(reason);
             }
             record.gave_up(failed)
         })?;
-        source.end().await;
+        source.end(&self.engine.dialer).await;
         self.conclude(record, &found, sent).await
     }
 
@@ -135,7 +142,7 @@ impl Run<'_> {
     async fn send(
         &self,
         record: &mut Record,
-        source: &mut Reading<'_>,
+        source: &mut Resumed<'_>,
         request: &UpstreamRequest,
         form: &UploadForm,
         pipe: CopyPipe,
@@ -251,6 +258,39 @@ impl Run<'_> {
         };
         // `late` watches the client.
         exchange(&self.engine.dialer, None, outgoing).await
+    }
+}
+
+/// What is left of an object whose reading broke off.
+struct RestOf<'a> {
+    run: &'a Run<'a>,
+    found: &'a Found,
+}
+
+impl RestOf<'_> {
+    async fn ask(&self, taken: u64) -> Result<Option<Reading>> {
+        let transfer = self.run.transfer;
+        let Some(request) = transfer.read_on(self.found, taken)? else {
+            return Ok(None);
+        };
+        let sent = Instant::now();
+        let bucket = &self.run.crossing.source;
+        let answer = self.run.exchange(bucket, &request, Body::None, true).await;
+        let answer = answer?;
+        let aside = Aside::new(Arc::clone(&bucket.resource), &answer, sent);
+        let head = answer.head()?;
+        transfer.goes_on(self.found, taken, head.status, &head.headers)?;
+        Ok(Some(Reading::new(answer, Some(aside), &bucket.resource)))
+    }
+}
+
+impl Rest for RestOf<'_> {
+    fn resource(&self) -> &Arc<Resource> {
+        &self.run.crossing.source.resource
+    }
+
+    fn rest(&self, taken: u64) -> BoxFuture<'_, Result<Option<Reading>>> {
+        Box::pin(self.ask(taken))
     }
 }
 

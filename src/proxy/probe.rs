@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::ai::lane;
+use crate::ai::lane::head::{self as lane_head, Content};
 use crate::error::{Error, Kind, Result};
 use crate::policy::route::{AiAccount, Resource, ResourceKind};
 use crate::proxy::credential::Credentials;
@@ -141,6 +143,18 @@ fn verdict(answer: &Answer) -> Verdict {
 }
 
 async fn models(dialer: &Dialer, resource: &Arc<Resource>, account: &AiAccount) -> Result<Can> {
+    if let Some(lane) = lane::lane(account.dialect) {
+        let Some((path, given)) = lane.list(None) else {
+            return Err(Error::unsupported(
+                "This provider cannot be asked without a model.",
+            ));
+        };
+        let none = HeaderMap::new();
+        let head = lane_head::request_head(resource, &path, given, &none, Content::Nothing)?;
+        let make_head = || head::request(&head.method, &head.target, &head.headers);
+        let answer = send(dialer, resource, &make_head).await?;
+        return Ok(Can::Models(verdict(&answer)));
+    }
     let mut headers = HeaderMap::new();
     headers.insert(HOST, resource.origin.authority.clone());
     if let Some(key) = &account.api_key {

@@ -129,7 +129,10 @@ async fn serve(
         bucket: &hop.bucket,
     };
     let mut op = canonical::operation(&hop.op, &headers, length)?;
-    tokens.open(&mut op)?;
+    // Ids of uploads at S3 are the store's own: they are forwarded with everything else about them.
+    if resource.s3().is_none() {
+        tokens.open(&mut op)?;
+    }
     let op = op;
     let url = storage::location(client, arrived, &hop.op);
     let asked = Asked {
@@ -143,22 +146,27 @@ async fn serve(
     if let Some(message) = answer::unasked(&asked) {
         return storage::send(client, arrived, record, message).await;
     }
-    let native = hop.source.is_some();
-    let planned = plan::plan(&op, &codec.capability(&hop.bucket), native)?;
+    let source = hop.source.as_ref();
+    let source = source.filter(|source| model::copies_natively(source, &hop.bucket));
+    let planned = plan::plan(&op, &codec.capability(&hop.bucket), source.is_some())?;
     let lane = Lane {
         engine,
         arrived,
         bucket: &hop.bucket,
-        source: hop.source.as_ref(),
+        source,
         codec,
         // A browser does not know what became of a form, and repeats it by itself.
         may_repeat: form.is_none() && storage::may_repeat(hop.op.request(), &headers),
     };
+    // Bytes that go from one store to another can be stopped; any other request leaves whole, and what the client does
+    // afterwards changes nothing.
+    let committed = planned != Plan::Compose(Machine::StreamCopy);
     let run = Run {
         lane,
         hop,
         tokens,
         form: form.as_ref(),
+        committed: Arc::new(AtomicBool::new(committed)),
     };
     if hop.op.request().row().reply == route::Reply::Late {
         return Box::pin(run.late(client, record, &asked, planned)).await;
@@ -192,6 +200,8 @@ struct Run<'a> {
     tokens: Tokens<'a>,
     /// What a form says of the answer to it.
     form: Option<&'a Fields>,
+    /// From here on it runs to its end, whoever still waits for it.
+    committed: Arc<AtomicBool>,
 }
 
 impl Run<'_> {
@@ -203,8 +213,6 @@ impl Run<'_> {
         asked: &Asked<'_>,
         planned: Plan,
     ) -> Result<()> {
-        // The whole request leaves at once: what the client does afterwards changes nothing.
-        let committed = AtomicBool::new(true);
         let work = async {
             let told = self
                 .perform(None, record, asked.operation, planned, None)
@@ -219,7 +227,7 @@ impl Run<'_> {
                 Err(failure) => Outcome::Failed(failure),
             })
         };
-        let ended = late::wait(client, self.lane.arrived, &committed, work).await?;
+        let ended = late::wait(client, self.lane.arrived, &self.committed, work).await?;
         late::finish(client, self.lane.arrived, record, ended).await
     }
 
@@ -232,20 +240,33 @@ impl Run<'_> {
         planned: Plan,
         mut upload: Option<&mut Upload>,
     ) -> Result<Told> {
-        let mut told = match planned {
-            Plan::Translate => self.translate(client, record, op, upload).await?,
+        let told = match planned {
+            Plan::Translate => self.translate(client, record, op, upload).await,
             Plan::Probe(probe) => {
                 let (heard, body) = (client.as_deref_mut(), upload.as_deref_mut());
-                match Box::pin(self.probe(heard, record, op, probe, body)).await? {
-                    Seen::Told(told) => told,
-                    Seen::Machine(op, machine) => {
-                        Box::pin(self.compose(client, record, &op, machine, upload)).await?
+                match Box::pin(self.probe(heard, record, op, probe, body)).await {
+                    Ok(Seen::Told(told)) => Ok(told),
+                    Ok(Seen::Machine(op, machine)) => {
+                        Box::pin(self.compose(client, record, &op, machine, upload)).await
                     }
+                    Err(error) => Err(error),
                 }
             }
             Plan::Compose(machine) => {
-                Box::pin(self.compose(client, record, op, machine, upload)).await?
+                Box::pin(self.compose(client, record, op, machine, upload)).await
             }
+        };
+        let mut told = match told {
+            // What the store cannot copy by itself, it can be sent.
+            Err(error)
+                if error.kind() == Kind::Unsupported
+                    && op.is_copy()
+                    && planned != Plan::Compose(Machine::StreamCopy) =>
+            {
+                let machine = Machine::StreamCopy;
+                Box::pin(self.compose(None, record, op, machine, None)).await?
+            }
+            told => told?,
         };
         self.tokens.seal(op, &mut told.reply)?;
         Ok(told)
@@ -255,7 +276,7 @@ impl Run<'_> {
     async fn translate(
         &self,
         mut client: Option<&mut Client>,
-        record: &mut dyn Exchanges,
+        record: &mut Record,
         op: &Operation,
         upload: Option<&mut Upload>,
     ) -> Result<Told> {

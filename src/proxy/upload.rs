@@ -22,6 +22,7 @@ use crate::proxy::client::{Client, TOO_SLOW};
 use crate::proxy::exchange::{INFORMATIONAL_MAX, broken, endless};
 use crate::proxy::upstream::Upstream;
 use crate::storage::object::{Digests, Observed};
+use crate::telemetry::labels::UpstreamError;
 use digest::Digesting;
 
 /// Released bytes kept for a second attempt. Above it a PUT is not repeated.
@@ -85,6 +86,11 @@ pub trait Source: Send {
 
     /// What came was not what it should be.
     fn refused(&mut self, error: &Error);
+
+    /// Why the request fails for this one's sake; it has been counted.
+    fn failed(&self) -> Option<UpstreamError> {
+        None
+    }
 }
 
 /// What a sender sent, `None` at its end, and how long it was waited for.

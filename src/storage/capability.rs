@@ -55,6 +55,8 @@ pub struct Capability {
     pub page_max: u32,
     /// Whether a body's length must be known beforehand.
     pub needs_length: bool,
+    /// An ETag that looks like the MD5 of the object's bytes is that.
+    pub md5_etags: bool,
 }
 
 /// Whether a target does something by itself.

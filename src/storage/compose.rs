@@ -5,6 +5,7 @@
 //! `proxy::translate::compose`.
 
 pub mod blocks;
+pub mod copy;
 pub mod delete;
 pub mod journal;
 pub mod notes;

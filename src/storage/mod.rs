@@ -53,11 +53,13 @@ pub mod s3;
 pub mod sigv4;
 pub mod token;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::policy::credential::ReadyCredential;
-use crate::policy::route::{Resource, ResourceKind};
+use crate::policy::route::{Bucket, Resource, ResourceKind};
 use codec::Upstream;
 use head::UpstreamHead;
 
@@ -66,11 +68,42 @@ pub fn upstream(resource: &Resource) -> Result<&'static dyn Upstream> {
     match resource.kind {
         ResourceKind::Gcs(_) => Ok(&gcs::upstream::Gcs),
         ResourceKind::Azure(_) => Ok(&azure::upstream::Azure),
-        ResourceKind::S3(_) => Err(Error::unsupported(
-            "Requests are not translated to this protocol.",
-        )),
+        ResourceKind::S3(_) => Ok(&s3::upstream::canonical::S3),
         ResourceKind::Ai(_) | ResourceKind::Tokens => Err(Error::internal("no store")),
     }
+}
+
+/// Whether the store of `target` can read the source of a copy by itself: one endpoint, and one credential for both.
+pub fn copies_natively(source: &Bucket, target: &Bucket) -> bool {
+    let (from, to) = (&source.resource, &target.resource);
+    if Arc::ptr_eq(from, to) {
+        return true;
+    }
+    match (&from.kind, &to.kind) {
+        (ResourceKind::S3(_), ResourceKind::S3(_)) => s3::upstream::copies_natively(source, target),
+        (ResourceKind::Gcs(one), ResourceKind::Gcs(other)) => {
+            one_origin(from, to) && one.credential.acts_as(&other.credential)
+        }
+        (ResourceKind::Azure(one), ResourceKind::Azure(other)) => {
+            one_origin(from, to)
+                && one.account == other.account
+                && one.credential.acts_as(&other.credential)
+        }
+        (
+            ResourceKind::S3(_)
+            | ResourceKind::Gcs(_)
+            | ResourceKind::Azure(_)
+            | ResourceKind::Ai(_)
+            | ResourceKind::Tokens,
+            _,
+        ) => false,
+    }
+}
+
+fn one_origin(one: &Resource, other: &Resource) -> bool {
+    let (here, there) = (&one.origin, &other.origin);
+    (here.tls, &here.host, here.port, &here.base_path)
+        == (there.tls, &there.host, there.port, &there.base_path)
 }
 
 /// Signs a request for `resource`.
@@ -83,7 +116,8 @@ pub fn sign(
     match &resource.kind {
         ResourceKind::Gcs(account) => gcs::auth::sign(head, account, ready, now),
         ResourceKind::Azure(account) => azure::auth::sign(head, account, ready, now),
-        ResourceKind::S3(_) | ResourceKind::Ai(_) | ResourceKind::Tokens => {
+        ResourceKind::S3(account) => s3::upstream::canonical::sign(head, account, ready, now),
+        ResourceKind::Ai(_) | ResourceKind::Tokens => {
             Err(Error::internal("a request that was not translated"))
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::origin::{Origin, Step, answer};
 use crate::support::raw::Raw;
-use crate::support::server::{Server, Setup};
+use crate::support::server::{AZURE_BUCKET, BUCKET, GCS_BUCKET, Server, Setup};
 
 const QUICK: &str = r#"connect = "1s", first_byte = "1s", idle = "1s""#;
 
@@ -376,45 +376,50 @@ async fn an_upstream_that_reads_nothing_does_not_hold_the_client_for_ever() {
     }
 }
 
+/// At each kind of store: what waits, comes down or goes up.
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_upstreams_work() {
-    let endless = vec![
-        write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"),
-        Step::Flood(vec![0; 65536]),
-    ];
-    for (what, steps, body) in [
-        ("download", endless, None),
-        ("wait", vec![Step::Stall], None),
-        ("upload", answer::ok(b""), Some(1 << 30)),
-    ] {
-        let origin = Origin::always(steps).await;
-        let setup = Setup {
-            storage: Some(origin.address),
-            ..Setup::default()
-        };
-        let server = Server::start(&setup).await;
-        let mut client = server.client().await;
-        let request = body.map_or_else(
-            || server.request("GET", "k"),
-            |length| server.put("k", length),
-        );
-        client.send(request.head()).await;
-        if body.is_some() {
-            client.send(vec![0; 1 << 20]).await;
-        }
-        origin
-            .until("the request", |seen| seen.requests.len() == 1)
-            .await;
-        let left = Instant::now();
-        drop(client);
-        origin.until(what, |seen| seen.ended == seen.opened).await;
-        assert!(
-            left.elapsed() < Duration::from_secs(1),
-            "{what}: {:?}",
-            left.elapsed()
-        );
-        assert!(body.is_none() || !origin.requests()[0].complete, "{what}");
+    let head = "HTTP/1.1 200 OK\r\nETag: \"d41d8cd98f00b204e9800998ecf8427e\"\r\nx-goog-generation: 7\r\n\
+                Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 1000000000\r\n\r\n";
+    let endless = vec![write(head), Step::Flood(vec![0; 65536])];
+    for bucket in [BUCKET, GCS_BUCKET, AZURE_BUCKET] {
+        leaves(bucket, "download", endless.clone(), None).await;
+        leaves(bucket, "wait", vec![Step::Stall], None).await;
+        leaves(bucket, "upload", answer::ok(b""), Some(1 << 30)).await;
     }
+}
+
+async fn leaves(bucket: &str, what: &str, steps: Vec<Step>, body: Option<usize>) {
+    let origin = Origin::always(steps).await;
+    let setup = Setup {
+        storage: Some(origin.address),
+        gcs: Some(origin.address),
+        azure: Some(origin.address),
+        ..Setup::default()
+    };
+    let server = Server::start(&setup).await;
+    let mut client = server.client().await;
+    let mut request = body.map_or_else(
+        || server.request("GET", "k"),
+        |length| server.put("k", length),
+    );
+    request.path = format!("/{bucket}/k");
+    client.send(request.head()).await;
+    if body.is_some() {
+        client.send(vec![0; 1 << 20]).await;
+    }
+    origin
+        .until("the request", |seen| seen.requests.len() == 1)
+        .await;
+    let left = Instant::now();
+    drop(client);
+    origin.until(what, |seen| seen.ended == seen.opened).await;
+    let took = left.elapsed();
+    assert!(took < Duration::from_secs(1), "{bucket}, {what}: {took:?}");
+    assert!(
+        body.is_none() || !origin.requests()[0].complete,
+        "{bucket}, {what}"
+    );
 }
 
 #[tokio::test]

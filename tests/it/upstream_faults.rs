@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use self::table::{FAULTS, half, sized};
 use crate::support::origin::{Origin, Step};
 use crate::support::raw::{Raw, Response};
-use crate::support::server::{AI_TOKEN, Server, Setup};
+use crate::support::server::{AI_TOKEN, AZURE_BUCKET, BUCKET, GCS_BUCKET, Server, Setup};
 
 /// Fewer than there are faults: were a place lost with each, the requests between them would be refused.
 const REPOSITORY: &str = "limits = { concurrent = 3 }";
@@ -24,6 +24,9 @@ const SETTLED_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
     Get,
+    /// The same from stores that speak another protocol.
+    Gcs,
+    Azure,
     Chat,
     Stream,
 }
@@ -31,7 +34,7 @@ enum Lane {
 impl Lane {
     fn kind(self) -> &'static str {
         match self {
-            Self::Get => "application/octet-stream",
+            Self::Get | Self::Gcs | Self::Azure => "application/octet-stream",
             Self::Chat => "application/json",
             Self::Stream => "text/event-stream",
         }
@@ -39,7 +42,7 @@ impl Lane {
 
     fn body(self) -> &'static str {
         match self {
-            Self::Get => "sixteen bytes of an object, and more",
+            Self::Get | Self::Gcs | Self::Azure => "sixteen bytes of an object, and more",
             Self::Chat => {
                 r#"{"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}"#
             }
@@ -52,26 +55,54 @@ impl Lane {
     fn resource(self) -> &'static str {
         match self {
             Self::Get => "origin",
+            Self::Gcs => "gcs",
+            Self::Azure => "azure",
             Self::Chat | Self::Stream => "model",
         }
     }
 
+    /// The bucket that is asked for an object.
+    fn bucket(self) -> Option<&'static str> {
+        match self {
+            Self::Get => Some(BUCKET),
+            Self::Gcs => Some(GCS_BUCKET),
+            Self::Azure => Some(AZURE_BUCKET),
+            Self::Chat | Self::Stream => None,
+        }
+    }
+
+    /// What the store says of the object besides.
+    fn fields(self) -> &'static str {
+        match self {
+            Self::Get | Self::Chat | Self::Stream => "ETag: \"e\"\r\n",
+            Self::Gcs => {
+                "ETag: \"d41d8cd98f00b204e9800998ecf8427e\"\r\nx-goog-generation: 7\r\n\
+                 x-goog-stored-content-length: 36\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+            }
+            Self::Azure => {
+                "ETag: \"0x8D\"\r\nx-ms-blob-type: BlockBlob\r\n\
+                 Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+            }
+        }
+    }
+
     async fn ask(self, server: &Server) -> Option<Response> {
-        let mut client = match self {
-            Self::Get => server.client().await,
-            Self::Chat | Self::Stream => Raw::connect(server.ai).await,
-        };
+        if let Some(bucket) = self.bucket() {
+            let mut request = server.request("GET", "k");
+            request.path = format!("/{bucket}/k");
+            let mut client = server.client().await;
+            client.send(request.head()).await;
+            return client.try_response().await;
+        }
+        let mut client = Raw::connect(server.ai).await;
         let stream = self == Self::Stream;
         let body = format!(r#"{{"model":"tiny","stream":{stream},"messages":[]}}"#);
         let (host, length) = (server.ai, body.len());
         client
-            .send(match self {
-                Self::Get => server.request("GET", "k").head(),
-                Self::Chat | Self::Stream => format!(
-                    "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {AI_TOKEN}\r\n\
-                     Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-                ),
-            })
+            .send(format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {AI_TOKEN}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            ))
             .await;
         client.try_response().await
     }
@@ -79,7 +110,7 @@ impl Lane {
     /// An error in the words of the client's protocol.
     fn is_error(self, answer: &Response) -> bool {
         let told = match self {
-            Self::Get => !answer.code().is_empty(),
+            Self::Get | Self::Gcs | Self::Azure => !answer.code().is_empty(),
             Self::Chat | Self::Stream => answer.text().contains("\"error\""),
         };
         matches!(answer.status, 500 | 502..=504) && answer.complete && told
@@ -141,6 +172,8 @@ impl Scripted {
         let origin = Origin::start(move |_, _| script.lock().clone()).await;
         let server = Server::start(&Setup {
             storage: Some(origin.address),
+            gcs: Some(origin.address),
+            azure: Some(origin.address),
             ai: Some(origin.address),
             timeouts: TIMEOUTS,
             repository: REPOSITORY,
@@ -183,7 +216,7 @@ impl Scripted {
     async fn settled(&self, what: &str, reason: Option<(&str, u64)>) -> Result<(), String> {
         let started = Instant::now();
         let proto = match self.lane {
-            Lane::Get => "s3",
+            Lane::Get | Lane::Gcs | Lane::Azure => "s3",
             Lane::Chat | Lane::Stream => "ai",
         };
         let free = format!("aqueduct_inflight_requests{{proto=\"{proto}\"}} 0");
@@ -211,7 +244,7 @@ impl Scripted {
         }
     }
 
-    fn check(&self, fault: &Fault, answer: Option<&Response>) -> Result<(), String> {
+    fn check(&self, fault: &Fault, sees: Sees, answer: Option<&Response>) -> Result<(), String> {
         let lane = self.lane;
         let says = |wrong: &str| {
             format!(
@@ -220,13 +253,13 @@ impl Scripted {
             )
         };
         let Some(answer) = answer else {
-            return match fault.sees {
+            return match sees {
                 Sees::Cut => Ok(()),
                 Sees::Error | Sees::Whole | Sees::AsDeclared => Err(says("no answer")),
             };
         };
         let whole = answer.status == 200 && answer.complete;
-        let right = match fault.sees {
+        let right = match sees {
             Sees::Error => lane.is_error(answer),
             // What was not begun can still be told as an error.
             Sees::Cut => lane.is_error(answer) || (!answer.complete && is_start(lane, answer)),
@@ -259,17 +292,38 @@ async fn every_fault(lane: Lane) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// What a fault is to a client, and as what it is counted. Stores of other protocols always tell an object's length: an
+/// answer without it is taken for none.
+fn expected(lane: Lane, fault: &Fault, steps: &[Step]) -> (Sees, Option<&'static str>) {
+    let unsized_object = steps.iter().any(|step| match step {
+        Step::Write(bytes) => {
+            let text = String::from_utf8_lossy(bytes);
+            let head = text.split_once("\r\n\r\n").map(|(head, _)| head);
+            head.is_some_and(|head| head.contains(" 200 OK") && !head.contains("Content-Length:"))
+        }
+        _ => false,
+    });
+    let translated = matches!(lane, Lane::Gcs | Lane::Azure);
+    if translated && unsized_object {
+        (Sees::Error, Some("bad_response"))
+    } else {
+        (fault.sees, fault.reason)
+    }
+}
+
 async fn one_fault(run: &Scripted, fault: &Fault) -> Result<(), String> {
     let (lane, what) = (run.lane, fault.what);
-    let before = match fault.reason {
+    let steps = (fault.steps)(lane);
+    let (sees, reason) = expected(lane, fault, &steps);
+    let before = match reason {
         Some(reason) => Some((reason, run.count(reason).await)),
         None => None,
     };
-    let answer = run.ask((fault.steps)(lane)).await;
+    let answer = run.ask(steps).await;
     let at = run.connection();
-    run.check(fault, answer.as_ref())?;
+    run.check(fault, sees, answer.as_ref())?;
     // A stream without its end is an error, whatever its framing says.
-    let reason = match fault.sees {
+    let reason = match sees {
         Sees::AsDeclared if lane == Lane::Stream => None,
         Sees::Error | Sees::Cut | Sees::Whole | Sees::AsDeclared => before,
     };
@@ -291,6 +345,16 @@ async fn one_fault(run: &Scripted, fault: &Fault) -> Result<(), String> {
 #[tokio::test]
 async fn downloads_survive_every_fault() {
     every_fault(Lane::Get).await;
+}
+
+#[tokio::test]
+async fn downloads_from_cloud_storage_survive_every_fault() {
+    every_fault(Lane::Gcs).await;
+}
+
+#[tokio::test]
+async fn downloads_from_blob_storage_survive_every_fault() {
+    every_fault(Lane::Azure).await;
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub struct Served<'a> {
     /// The model's name at the resource, where the client wrote an alias.
     pub alias_of: Option<&'a str>,
     pub upstream_limits: UpstreamLimits,
+    /// The parameters that the model's provider cannot take, and that were left out.
+    pub dropped_params: Option<&'a str>,
 }
 
 /// What becomes of an upstream's `x-ratelimit-*`.
@@ -173,6 +175,9 @@ fn own_headers(headers: &mut HeaderMap, served: Served<'_>) {
     insert(headers, name("x-aqueduct-request-id"), served.request_id);
     insert(headers, name("x-aqueduct-resource"), served.resource);
     headers.insert(name("x-aqueduct-attempts"), served.attempts.into());
+    if let Some(names) = served.dropped_params {
+        insert(headers, name("x-aqueduct-dropped-params"), names);
+    }
     if let Some(model) = served.alias_of {
         insert(headers, name("x-aqueduct-model"), model);
     }
@@ -241,6 +246,7 @@ mod tests {
         attempts: 1,
         alias_of: None,
         upstream_limits: UpstreamLimits::AsTheyAre,
+        dropped_params: None,
     };
 
     #[test]

@@ -6,8 +6,9 @@ use toml::Spanned;
 
 use super::Cx;
 use super::resources::text;
-use crate::config::model::{Azure, Gcs, S3, SecretRef};
+use crate::config::model::{Ai, Azure, Gcs, S3, SecretRef};
 use crate::config::parse::Document;
+use crate::config::words::{AiTypeWord, Wire};
 
 /// A field with where it was written, if it was.
 type Written = (&'static str, Option<Range<usize>>);
@@ -202,6 +203,50 @@ pub(super) fn azure(cx: &mut Cx<'_>, document: &Document, written: &Azure) {
         &client,
         &("client_secret", proof.or(machine.1)),
     );
+}
+
+/// Bedrock's requests are signed, or bear an API key; everybody else's bear one or none.
+pub(super) fn ai(cx: &mut Cx<'_>, document: &Document, written: &Ai) {
+    for (field, value) in [
+        ("api_key", &written.api_key),
+        ("secret_access_key", &written.secret_access_key),
+        ("session_token", &written.session_token),
+    ] {
+        secret(cx, document, field, value.as_ref());
+    }
+    for (field, value) in [
+        ("region", &written.region),
+        ("access_key_id", &written.access_key_id),
+    ] {
+        if let Some(value) = value {
+            text(cx, document, field, value);
+        }
+    }
+    let api_key = ("api_key", span(written.api_key.as_ref()));
+    let key = ("access_key_id", span(written.access_key_id.as_ref()));
+    let secret = (
+        "secret_access_key",
+        span(written.secret_access_key.as_ref()),
+    );
+    let token = ("session_token", span(written.session_token.as_ref()));
+    let machine = machine(written.machine_identity.as_ref());
+    if *written.r#type.get_ref() == AiTypeWord::Aws && written.wire != Some(Wire::OpenAi) {
+        if !cx.is_broken(written.name.get_ref()) {
+            let kinds = [api_key, key.clone(), machine];
+            at_least_one(cx, document, &written.name, &kinds);
+            at_most_one(cx, document, &kinds);
+        }
+        needs(cx, document, &key, &secret);
+        needs(cx, document, &secret, &key);
+        needs(cx, document, &token, &key);
+        return;
+    }
+    for (field, place) in [key, secret, token, machine] {
+        if let Some(place) = place {
+            let message = format!("`{field}` is for `type = \"aws\"`");
+            cx.error(document, "E038", place, message);
+        }
+    }
 }
 
 fn span<T>(field: Option<&Spanned<T>>) -> Option<Range<usize>> {

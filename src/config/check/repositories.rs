@@ -10,7 +10,7 @@ use super::{At, Cx, Resource, Unique, is_bucket_name};
 use crate::config::diagnostic::Place;
 use crate::config::model::{BucketEntry, Repository};
 use crate::config::parse::Document;
-use crate::config::words::{AiTypeWord, Endpoint, Mode};
+use crate::config::words::{Endpoint, Mode};
 
 type Resources<'s> = HashMap<&'s str, Resource<'s>>;
 
@@ -208,21 +208,9 @@ fn ai<'s>(cx: &mut Cx<'s>, repository: At<'s, Arc<Repository>>, resources: &Reso
         let Some(resource) = resource(cx, document, name, resources) else {
             continue;
         };
-        let Resource::Ai(ai) = resource else {
+        if !matches!(resource, Resource::Ai(_)) {
             let message = format!("`{}` is no AI resource", name.get_ref());
             cx.error(document, "E035", name.span(), message);
-            continue;
-        };
-        match ai.written.r#type.get_ref() {
-            AiTypeWord::OpenAi | AiTypeWord::Other => {}
-            kind @ (AiTypeWord::Anthropic | AiTypeWord::Google | AiTypeWord::Aws) => {
-                let message = format!(
-                    "`{}` is of type `{}`, which this version does not serve",
-                    name.get_ref(),
-                    kind.word()
-                );
-                cx.error(document, "E030", name.span(), message);
-            }
         }
     }
 }

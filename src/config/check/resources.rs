@@ -10,7 +10,7 @@ use super::{At, Cx, Resource, Unique, credentials, is_slug};
 use crate::config::address::Url;
 use crate::config::model::{Ai, Breaker, Model, Retries};
 use crate::config::parse::Document;
-use crate::config::words::AiTypeWord;
+use crate::config::words::{AiTypeWord, Wire};
 use crate::policy::route::is_metadata;
 
 /// Counts of a breaker or a retry budget: more would be no limit.
@@ -96,9 +96,6 @@ fn account(cx: &mut Cx<'_>, document: &Document, account: &Spanned<String>) {
 }
 
 fn ai(cx: &mut Cx<'_>, document: &Document, written: &Ai) {
-    if let Some(key) = &written.api_key {
-        cx.secret(document, "api_key", key);
-    }
     let allowed = Allowed::of(written.allow_private, written.allow_http);
     endpoint(cx, document, written.base_url.as_ref(), allowed);
     health(cx, document, &written.breaker, &written.retries);
@@ -110,11 +107,16 @@ fn ai(cx: &mut Cx<'_>, document: &Document, written: &Ai) {
                 cx.error(document, "E004", written.r#type.span(), message);
             }
         }
-        kind @ (AiTypeWord::Anthropic | AiTypeWord::Google | AiTypeWord::Aws) => {
-            let what = format!("AI resources of type `{}` are", kind.word());
-            unserved(cx, document, &written.name, &what);
+        AiTypeWord::Anthropic | AiTypeWord::Google => {}
+        AiTypeWord::Aws => {
+            let is_compatible = written.wire == Some(Wire::OpenAi);
+            if written.region.is_none() && !(is_compatible && written.base_url.is_some()) {
+                let message = "`type = \"aws\"` needs a `region`";
+                cx.error(document, "E004", written.r#type.span(), message);
+            }
         }
     }
+    credentials::ai(cx, document, written);
     let mut names = Unique::new("model");
     for model in written.models.iter().flatten() {
         let name = match model.get_ref() {
@@ -155,11 +157,6 @@ fn health(cx: &mut Cx<'_>, document: &Document, breaker: &Breaker, retries: &Ret
             cx.error(document, "E013", span.span(), message);
         }
     }
-}
-
-fn unserved(cx: &mut Cx<'_>, document: &Document, name: &Spanned<String>, what: &str) {
-    let message = format!("{what} not served by this version");
-    cx.warn(document, "W010", name.span(), message);
 }
 
 pub(super) fn text(cx: &mut Cx<'_>, document: &Document, field: &str, value: &Spanned<String>) {

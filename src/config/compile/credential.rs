@@ -165,6 +165,29 @@ impl Cx<'_> {
         Some(owner.fetched(source))
     }
 
+    /// What requests to Bedrock are signed with.
+    pub(super) fn ai_credential(&mut self, at: At<'_, Arc<model::Ai>>) -> Option<Credential> {
+        let written = at.written;
+        let owner = Owner::new(at.document, &written.name, written.id.as_ref());
+        let Some(key) = &written.access_key_id else {
+            return Some(owner.fetched(Source::AwsMachine(self.aws_machine(&owner)?)));
+        };
+        let secret = self.field(
+            &owner,
+            "secret_access_key",
+            written.secret_access_key.as_ref()?,
+        )?;
+        let token = match &written.session_token {
+            Some(token) => Some(self.field(&owner, "session_token", token)?),
+            None => None,
+        };
+        Some(Credential::Ready(ReadyCredential::s3(
+            key.get_ref().as_str(),
+            secret,
+            token,
+        )))
+    }
+
     /// A container's role where the platform says that this is one, else the instance's.
     fn aws_machine(&self, owner: &Owner<'_>) -> Option<AwsMachine> {
         let env = self.inputs.env;

@@ -1,5 +1,6 @@
 //! Resources: origins, accounts, habits, and the defaults of all of them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +16,12 @@ use crate::config::diagnostic::Problem;
 use crate::config::model;
 use crate::config::parse::Document;
 use crate::config::units::Span;
-use crate::config::words::{self, AiTypeWord, Provider, Usage};
+use crate::config::words::{self, AiTypeWord, Provider, Usage, Wire};
 use crate::keys::seal::Aad;
 use crate::policy::health::{BreakerRules, HealthRules, RetryRules};
 use crate::policy::route::{
     Addressing, AiAccount, AzureAccount, GcsAccount, Origin, Reach, Resource, ResourceKind,
-    S3Account, S3Quirks, Timeouts, UsageInjection,
+    S3Account, S3Quirks, Signing, Timeouts, UsageInjection,
 };
 use crate::protocol::Dialect;
 
@@ -42,6 +43,9 @@ const AI_TIMEOUTS: Timeouts = Timeouts {
 };
 
 const OPENAI_URL: &str = "https://api.openai.com/v1";
+const ANTHROPIC_URL: &str = "https://api.anthropic.com/v1";
+const GOOGLE_URL: &str = "https://generativelanguage.googleapis.com/v1beta";
+const GOOGLE_OPENAI_URL: &str = "https://generativelanguage.googleapis.com/v1beta/openai";
 const GCS_URL: &str = "https://storage.googleapis.com";
 
 impl Cx<'_> {
@@ -161,19 +165,36 @@ impl Cx<'_> {
         let At { document, written } = at;
         let name = written.name.get_ref().as_str();
         let kind = *written.r#type.get_ref();
-        match kind {
-            AiTypeWord::OpenAi | AiTypeWord::Other => {}
-            AiTypeWord::Anthropic | AiTypeWord::Google | AiTypeWord::Aws => return None,
-        }
-        let base_url = written.base_url.as_ref();
-        let url = Url::parse(base_url.map_or(OPENAI_URL, |url| url.get_ref())).ok()?;
+        let dialect = match (kind, written.wire) {
+            (AiTypeWord::OpenAi | AiTypeWord::Other, _) | (_, Some(Wire::OpenAi)) => {
+                Dialect::OpenAi
+            }
+            (AiTypeWord::Anthropic, None | Some(Wire::Native)) => Dialect::Anthropic,
+            (AiTypeWord::Google, None | Some(Wire::Native)) => Dialect::Google,
+            (AiTypeWord::Aws, None | Some(Wire::Native)) => Dialect::Bedrock,
+        };
+        let region = written
+            .region
+            .as_ref()
+            .map(|region| region.get_ref().as_str());
+        let url = match &written.base_url {
+            Some(url) => Url::parse(url.get_ref()).ok()?,
+            None => Url::parse(&provider_url(kind, dialect, region)?).ok()?,
+        };
         let field = "api_key";
         let api_key = match &written.api_key {
             Some(key) => Some(self.secret(document, key, Some(Aad::Resource { name, field }))?),
             None => None,
         };
         let account = AiAccount {
-            dialect: Dialect::OpenAi,
+            dialect,
+            signing: match dialect {
+                Dialect::Bedrock if api_key.is_none() => Some(Signing {
+                    region: region?.into(),
+                    credential: self.ai_credential(at)?,
+                }),
+                Dialect::Anthropic | Dialect::Bedrock | Dialect::Google | Dialect::OpenAi => None,
+            },
             provider: ai_type(kind),
             api_key,
             usage_injection: match written.usage_injection {
@@ -341,6 +362,30 @@ fn aws_url(region: &str) -> Url {
         port: 443,
         base_path: String::new(),
     }
+}
+
+/// Where a provider is, unless config says otherwise; `None` where nobody can know.
+fn provider_url(
+    kind: AiTypeWord,
+    dialect: Dialect,
+    region: Option<&str>,
+) -> Option<Cow<'static, str>> {
+    let url = match (kind, dialect) {
+        (AiTypeWord::OpenAi, _) => OPENAI_URL,
+        (AiTypeWord::Anthropic, _) => ANTHROPIC_URL,
+        (AiTypeWord::Google, Dialect::OpenAi) => GOOGLE_OPENAI_URL,
+        (AiTypeWord::Google, _) => GOOGLE_URL,
+        (AiTypeWord::Aws, dialect) => {
+            let path = if dialect == Dialect::OpenAi {
+                "/openai/v1"
+            } else {
+                ""
+            };
+            return Some(format!("https://bedrock-runtime.{}.amazonaws.com{path}", region?).into());
+        }
+        (AiTypeWord::Other, _) => return None,
+    };
+    Some(url.into())
 }
 
 fn azure_url(account: &str) -> Url {

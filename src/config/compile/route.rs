@@ -11,11 +11,11 @@ use super::Cx;
 use super::resource::for_all_buckets;
 use crate::config::check::{Checked, Resource as Written};
 use crate::config::model::{self, Model};
-use crate::config::words::{Endpoint, Payload};
+use crate::config::words::{Endpoint, Payload, UnsupportedWord};
 use crate::policy::limit::{Limiter, Rules, Whose};
 use crate::policy::route::{
     AiEndpoint, Bucket, CreatedBuckets, ModelRoute, ModelTarget, Repository, Resource,
-    StorageEndpoint, UnsignedPayload,
+    StorageEndpoint, UnsignedPayload, UnsupportedParams,
 };
 use crate::protocol::Protocol;
 
@@ -174,5 +174,9 @@ fn ai(
             .iter()
             .map(|path| path.get_ref().as_str().into())
             .collect(),
+        unsupported_params: match written.unsupported_params {
+            None | Some(UnsupportedWord::Warn) => UnsupportedParams::Warn,
+            Some(UnsupportedWord::Strict) => UnsupportedParams::Strict,
+        },
     })
 }

@@ -355,7 +355,8 @@ impl File {
             files.extend(&azure.ca_file);
         }
         for ai in &self.ai {
-            secrets.extend(ai.api_key.as_ref().map(Spanned::get_ref));
+            let written = [&ai.api_key, &ai.secret_access_key, &ai.session_token];
+            secrets.extend(written.into_iter().flatten().map(Spanned::get_ref));
             files.extend(&ai.ca_file);
         }
         for key in &self.key {

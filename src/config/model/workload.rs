@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::{Field, SecretRef, Section};
 use crate::config::units::{Size, Span, Time};
 use crate::config::words::{
-    AccessWord, Addressing, AiTypeWord, Endpoint, FamilyWord, Mode, Payload, Provider, Usage,
+    AccessWord, Addressing, AiTypeWord, Endpoint, FamilyWord, Mode, Payload, Provider,
+    UnsupportedWord, Usage, Wire,
 };
 
 section! {
@@ -203,14 +204,22 @@ section! {
     "[[ai]]" Ai {
         required {
             name: Spanned<String>,
-            /// `openai`, or `other` for any server with the same API. `anthropic`, `google` and `aws` are not
-            /// served by this version.
+            /// `openai`, `anthropic`, `google`, `aws` (Bedrock), or `other` for any server with the same API as `openai`.
             r#type: Spanned<AiTypeWord>,
         }
         optional {
             id: Option<Spanned<Uuid>>,
             /// Up to and including the version, such as `https://api.openai.com/v1`. Required for `other`.
             base_url: Option<Spanned<String>>,
+            /// Of Bedrock, as in `us-east-1`: required for `aws`, and for nothing else.
+            region: Option<Spanned<String>>,
+            /// For `aws`, with `secret_access_key`; `api_key` or `machine_identity` take its place.
+            access_key_id: Option<Spanned<String>>,
+            /// For `aws`: use the role of the machine, an instance's or a container's.
+            machine_identity: Option<Spanned<bool>>,
+            /// Which API of the provider is spoken: its own (`native`, the default), or the one it has for clients of
+            /// `openai`.
+            wire: Option<Wire>,
             /// Names, or `{ alias = "fast", upstream = "gpt-4o-mini" }`. Left out: whatever the server has.
             models: Option<Vec<Spanned<Model>>>,
             /// Ask for token counts in streams that did not, and hide them again: `auto` (until the server
@@ -228,6 +237,9 @@ section! {
         secret {
             /// Left out for servers that ask for none.
             api_key: Option<Spanned<SecretRef>>,
+            secret_access_key: Option<Spanned<SecretRef>>,
+            /// Of temporary keys.
+            session_token: Option<Spanned<SecretRef>>,
         }
     }
 }
@@ -276,6 +288,9 @@ section! {
             limits: RepositoryLimits,
             /// `/v1/...` paths beyond the supported ones that are forwarded as they are to the first `ai` resource.
             passthrough: Vec<Spanned<String>>,
+            /// What to do about a parameter that a model's provider cannot take, where the answer is good without:
+            /// `warn` leaves it out and names it in `x-aqueduct-dropped-params`, `strict` refuses. Default `warn`.
+            unsupported_params: Option<UnsupportedWord>,
         }
     }
 }

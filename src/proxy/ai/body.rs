@@ -61,7 +61,8 @@ pub(super) async fn read(
     })
 }
 
-fn take(engine: &Engine, bytes: usize) -> Result<OwnedSemaphorePermit> {
+/// A share of the budget for all bodies.
+pub(super) fn take(engine: &Engine, bytes: usize) -> Result<OwnedSemaphorePermit> {
     let bytes = u32::try_from(bytes).map_err(Error::internal)?;
     std::sync::Arc::clone(&engine.ai_bytes)
         .try_acquire_many_owned(bytes)

@@ -3,31 +3,36 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use crate::ai::lane::Stream;
 use crate::ai::openai::downstream::UpstreamLimits;
 use crate::ai::openai::{self, downstream, upstream};
 use crate::ai::plan::Candidate;
 use crate::ai::route::Inference;
 use crate::ai::sse;
 use crate::ai::tap::{SseTap, UsageChunk};
-use crate::ai::usage::{Ending, JsonTap, Notes, Source, Usage};
+use crate::ai::usage::{Ending, JsonTap, Notes};
 use crate::error::{Error, Fault, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
 use crate::proxy::ai::Heard;
+use crate::proxy::ai::account::{Timing, account, count_abort, ending};
+use crate::proxy::ai::lane::Translated;
 use crate::proxy::client::{AnswerHead, Client};
 use crate::proxy::engine::{Arrived, Engine};
 use crate::proxy::exchange::{Answer, broken};
 use crate::proxy::record::Record;
 use crate::proxy::{cors, relay, respond};
-use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
+use crate::telemetry::labels::AbortSide;
 
 /// Silence on a stream before the client is told that it is alive.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// Of a refusal that is handed on, kept to log its code.
 const REFUSAL_KEPT_BYTES_MAX: usize = 8 * 1024;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// How an answer came about.
 pub(super) struct Served<'a> {
@@ -40,6 +45,7 @@ pub(super) struct Served<'a> {
     pub(super) request_bytes: u64,
     /// The `model` label.
     pub(super) model: &'a str,
+    pub(super) dropped_params: Option<&'a str>,
 }
 
 /// Hands on the answer to an inference; `false`: the connection cannot be used again.
@@ -52,7 +58,23 @@ pub(super) async fn deliver(
     served: &Served<'_>,
 ) -> Result<bool> {
     record.attempts = served.attempts;
-    let Heard { answer, body, .. } = heard;
+    let Heard {
+        answer,
+        body,
+        translated,
+        ..
+    } = heard;
+    if let Some(translated) = translated {
+        return translate(
+            engine,
+            client,
+            arrived,
+            record,
+            (answer, &translated),
+            served,
+        )
+        .await;
+    }
     let head = answer.head()?;
     if let Some(error) = upstream::refuse(head.status) {
         record.failed(error.kind(), "upstream_auth_error");
@@ -64,7 +86,17 @@ pub(super) async fn deliver(
     // A body that is compressed although we asked for none is handed on unread.
     let is_events = downstream::is_event_stream(&head.headers);
     if head.status.is_success() && is_events && downstream::is_readable(&head.headers) {
-        return stream(engine, client, arrived, record, answer, served).await;
+        let usage_chunk = if served.hide_usage {
+            UsageChunk::Hide
+        } else {
+            UsageChunk::Forward
+        };
+        let reader = Reader::Tap(SseTap::new(served.inference, usage_chunk));
+        let shown = (head.status, &head.headers);
+        let framing = downstream::Framing::Events;
+        let head = client_head(client, arrived, record, shown, served, framing);
+        let from = (answer, reader, head);
+        return stream(engine, client, record, from, served).await;
     }
     whole(engine, client, arrived, record, answer, served).await
 }
@@ -81,32 +113,92 @@ pub(super) fn may_fail_over(client: &Client, error: &Error) -> bool {
         )
 }
 
-/// An event stream: the head goes with the first output, so that until then another resource may be asked.
-async fn stream(
+/// Hands on the answer of a resource of another dialect.
+async fn translate(
     engine: &Engine,
     client: &mut Client,
     arrived: &Arrived,
     record: &mut Record,
-    mut answer: Answer,
+    (mut answer, translated): (Answer, &Translated),
+    served: &Served<'_>,
+) -> Result<bool> {
+    let (status, mut headers) = translated.head(&answer)?;
+    let served = &Served {
+        dropped_params: translated.dropped.as_deref(),
+        ..*served
+    };
+    if translated.stream {
+        let framing = downstream::Framing::Events;
+        let head = client_head(client, arrived, record, (status, &headers), served, framing);
+        let reader = Reader::Lane(Box::new(translated.reader()));
+        return stream(engine, client, record, (answer, reader, head), served).await;
+    }
+    let timing = Timing::new(record, false);
+    let (body, notes) = translated.whole(engine, client, &mut answer).await?;
+    engine.dialer.release(answer.link).await;
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    let framing = downstream::Framing::Exact;
+    let head = client_head(client, arrived, record, (status, &headers), served, framing);
+    account(record, served, &notes, &timing, Ending::Complete);
+    start(client, record, &mut Some(head))?;
+    write(client, record, body).await?;
+    Ok(true)
+}
+
+/// What reads a stream on its way: beside its bytes, or to write others.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one a stream, and most are taps"
+)]
+enum Reader {
+    Tap(SseTap),
+    Lane(Box<Stream>),
+}
+
+impl Reader {
+    fn push(&mut self, chunk: Bytes, out: &mut Chunks) -> Result<()> {
+        match self {
+            Self::Tap(tap) => tap.push(chunk, out),
+            Self::Lane(lane) => lane.push(chunk, out),
+        }
+    }
+
+    fn finish(&mut self, end: End, out: &mut Chunks) -> Result<()> {
+        match self {
+            Self::Tap(tap) => tap.finish(end, out),
+            Self::Lane(lane) => lane.finish(end, out),
+        }
+    }
+
+    fn notes(&self) -> &Notes {
+        match self {
+            Self::Tap(tap) => tap.notes(),
+            Self::Lane(lane) => lane.notes(),
+        }
+    }
+
+    fn at_boundary(&self) -> bool {
+        match self {
+            Self::Tap(tap) => tap.at_boundary(),
+            Self::Lane(lane) => lane.at_boundary(),
+        }
+    }
+}
+
+/// An event stream: the head goes with the first output, so that until then another resource may be asked.
+async fn stream(
+    engine: &Engine,
+    client: &mut Client,
+    record: &mut Record,
+    (mut answer, mut tap, head): (Answer, Reader, AnswerHead),
     served: &Served<'_>,
 ) -> Result<bool> {
     let idle_max = served.candidate.resource.timeouts.idle;
-    let usage_chunk = if served.hide_usage {
-        UsageChunk::Hide
-    } else {
-        UsageChunk::Forward
-    };
-    let mut tap = SseTap::new(served.inference, usage_chunk);
-    let mut head = Some(client_head(
-        client,
-        arrived,
-        record,
-        &answer,
-        served,
-        downstream::Framing::Events,
-    )?);
+    let mut head = Some(head);
     let mut timing = Timing::new(record, true);
     let mut heard_at = Instant::now();
+    let mut told_at = heard_at;
     let ended = loop {
         // Each wait that something else ends starts the connection's own timer anew: it gets what is left.
         let left = idle_max.saturating_sub(heard_at.elapsed());
@@ -118,7 +210,9 @@ async fn stream(
                 Ok(_) => continue,
                 Err(gone) => break End::Cut(gone),
             },
-            () = pingora::time::sleep(KEEP_ALIVE_EVERY) => {
+            // What the resource says may be nothing that the client hears.
+            () = pingora::time::sleep(KEEP_ALIVE_EVERY.saturating_sub(told_at.elapsed())) => {
+                told_at = Instant::now();
                 match ping(client, record, &mut head, &tap).await {
                     Ok(()) => continue,
                     Err(gone) => break End::Cut(gone),
@@ -126,19 +220,27 @@ async fn stream(
             }
         };
         let mut out = Chunks::new();
-        match chunk {
-            Ok(Some(chunk)) => tap.push(chunk, &mut out)?,
+        let read = match chunk {
+            Ok(Some(chunk)) => tap.push(chunk, &mut out),
             Ok(None) => break End::Clean,
             Err(error) => break End::Cut(error),
-        }
+        };
         if served.has_next && head.is_some() && tap.notes().failed {
             return Err(failed_first());
         }
+        let says_nothing = out.is_empty();
         if let Err(gone) = pass(client, record, &mut head, &mut timing, out).await {
             break End::Cut(gone);
         }
+        // What the provider said before it failed was said.
+        if let Err(error) = read {
+            break End::Cut(error);
+        }
         // Not before: a client that reads slowly is no silence of the resource.
         heard_at = Instant::now();
+        if !says_nothing {
+            told_at = heard_at;
+        }
     };
     let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
     let cut = finish_tap(client, record, &mut head, &mut timing, &mut tap, ended).await;
@@ -170,7 +272,7 @@ async fn ping(
     client: &mut Client,
     record: &mut Record,
     head: &mut Option<AnswerHead>,
-    tap: &SseTap,
+    tap: &Reader,
 ) -> Result<()> {
     if tap.at_boundary() {
         start(client, record, head)?;
@@ -185,7 +287,7 @@ async fn finish_tap(
     record: &mut Record,
     head: &mut Option<AnswerHead>,
     timing: &mut Timing,
-    tap: &mut SseTap,
+    tap: &mut Reader,
     ended: End,
 ) -> Option<Error> {
     let mut out = Chunks::new();
@@ -214,7 +316,7 @@ async fn finish_tap(
 async fn broke_off(
     client: &mut Client,
     record: &mut Record,
-    tap: &SseTap,
+    tap: &Reader,
     error: Error,
 ) -> Result<bool> {
     if error.kind() == Kind::ClientGone || client.answered().is_none() {
@@ -280,14 +382,9 @@ async fn whole(
     let counts =
         upstream_head.status.is_success() && downstream::is_readable(&upstream_head.headers);
     let mut refusal = (!upstream_head.status.is_success()).then(Vec::new);
-    let mut head = Some(client_head(
-        client,
-        arrived,
-        record,
-        &answer,
-        served,
-        downstream::Framing::Exact,
-    )?);
+    let shown = (upstream_head.status, &upstream_head.headers);
+    let framing = downstream::Framing::Exact;
+    let mut head = Some(client_head(client, arrived, record, shown, served, framing));
     let mut tap = JsonTap::new(served.inference);
     let mut timing = Timing::new(record, false);
     let cut = loop {
@@ -336,14 +433,10 @@ async fn read_already(
     body: Bytes,
 ) -> Result<bool> {
     record.failed(Kind::InvalidRequest, &openai::error::code_of(&body));
-    let mut head = Some(client_head(
-        client,
-        arrived,
-        record,
-        answer,
-        served,
-        downstream::Framing::Exact,
-    )?);
+    let upstream_head = answer.head()?;
+    let shown = (upstream_head.status, &upstream_head.headers);
+    let framing = downstream::Framing::Exact;
+    let mut head = Some(client_head(client, arrived, record, shown, served, framing));
     start(client, record, &mut head)?;
     write(client, record, body).await?;
     Ok(true)
@@ -368,6 +461,7 @@ pub(super) async fn forward(
         attempts: answer.attempts,
         alias_of: None,
         upstream_limits: upstream_limits(record),
+        dropped_params: None,
     };
     let events = downstream::is_event_stream(&head.headers);
     let framing = if events {
@@ -388,20 +482,20 @@ fn client_head(
     client: &Client,
     arrived: &Arrived,
     record: &Record,
-    answer: &Answer,
+    (status, shown): (StatusCode, &HeaderMap),
     served: &Served<'_>,
     framing: downstream::Framing,
-) -> Result<AnswerHead> {
-    let upstream = answer.head()?;
+) -> AnswerHead {
     let told = downstream::Served {
         request_id: &arrived.id,
         resource: &served.candidate.resource.name,
         attempts: served.attempts,
         alias_of: served.candidate.rename.as_deref(),
         upstream_limits: upstream_limits(record),
+        dropped_params: served.dropped_params,
     };
-    let headers = downstream::response_head(&upstream.headers, told, framing);
-    Ok(build(client, arrived, upstream.status, &headers))
+    let headers = downstream::response_head(shown, told, framing);
+    build(client, arrived, status, &headers)
 }
 
 /// A repository with limits of its own takes the headers that tell of limits.
@@ -431,116 +525,4 @@ fn build(client: &Client, arrived: &Arrived, status: StatusCode, shown: &HeaderM
         headers.push((header::TRANSFER_ENCODING, chunked));
     }
     AnswerHead { status, headers }
-}
-
-/// When output of a stream was seen.
-struct Timing {
-    asked: Instant,
-    is_stream: bool,
-    first: Option<Instant>,
-    last: Option<Instant>,
-    outputs: u32,
-}
-
-impl Timing {
-    fn new(record: &Record, is_stream: bool) -> Self {
-        Self {
-            asked: record.started(),
-            is_stream,
-            first: None,
-            last: None,
-            outputs: 0,
-        }
-    }
-
-    fn output(&mut self) {
-        if !self.is_stream {
-            return;
-        }
-        let now = Instant::now();
-        self.first.get_or_insert(now);
-        self.last = Some(now);
-        self.outputs += 1;
-    }
-
-    fn first_chunk(&self) -> Option<Duration> {
-        self.first.map(|first| first - self.asked)
-    }
-
-    /// Mean time between outputs after the first.
-    fn per_chunk(&self) -> Option<Duration> {
-        let span = self.last? - self.first?;
-        let between = self.outputs.checked_sub(1).filter(|between| *between > 0)?;
-        Some(span / between)
-    }
-}
-
-/// Counts the tokens and times of an answer.
-fn account(
-    record: &mut Record,
-    served: &Served<'_>,
-    notes: &Notes,
-    timing: &Timing,
-    ending: Ending,
-) {
-    let usage = notes.usage(served.request_bytes, ending);
-    let upstream_name = served.candidate.rename.clone();
-    if let Some(ai) = &mut record.ai {
-        ai.model_used = upstream_name.unwrap_or_else(|| ai.model_requested.clone());
-        ai.tokens_in = Some(usage.input);
-        ai.tokens_out = Some(usage.output);
-        ai.first_chunk = timing.first_chunk();
-        ai.per_chunk = timing.per_chunk();
-    }
-    let Some(repository) = &record.repository else {
-        return;
-    };
-    let meters = repository
-        .meters
-        .model(&served.candidate.resource.meters, served.model);
-    for (kind, count) in by_type(usage) {
-        meters.tokens(kind, source(usage.source), count);
-    }
-    if let Some(first) = timing.first_chunk() {
-        meters.first_chunk(record.op, first);
-    }
-    if let Some(mean) = timing.per_chunk() {
-        meters.per_chunk(record.op, mean);
-    }
-    meters.finished(record.op, timing.asked.elapsed());
-}
-
-fn ending(cut: Option<&Error>) -> Ending {
-    if cut.is_some() {
-        Ending::Cut
-    } else {
-        Ending::Complete
-    }
-}
-
-fn by_type(usage: Usage) -> [(TokenType, u64); 5] {
-    [
-        (TokenType::Input, usage.input),
-        (TokenType::Output, usage.output),
-        (TokenType::Cached, usage.cached),
-        (TokenType::CacheWrite, usage.cache_write),
-        (TokenType::Reasoning, usage.reasoning),
-    ]
-}
-
-fn source(source: Source) -> TokenSource {
-    match source {
-        Source::Reported => TokenSource::Reported,
-        Source::Estimated => TokenSource::Estimated,
-        Source::Partial => TokenSource::Partial,
-    }
-}
-
-fn count_abort(record: &Record, served: &Served<'_>, side: AbortSide) {
-    if let Some(repository) = &record.repository {
-        repository
-            .meters
-            .model(&served.candidate.resource.meters, served.model)
-            .aborted(side);
-    }
 }

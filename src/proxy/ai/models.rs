@@ -8,9 +8,12 @@ use futures_util::future::join_all;
 use http::{HeaderMap, Method};
 use uuid::Uuid;
 
+use crate::ai::lane::Lane;
+use crate::ai::lane::head::{self as lane_head, Content};
 use crate::ai::models::{self, Listed, Model};
 use crate::ai::openai::upstream;
 use crate::ai::plan::Candidate;
+use crate::ai::route::is_model_name;
 use crate::error::{Error, Kind, Result};
 use crate::keys::Key;
 use crate::policy::route::{AiEndpoint, Resource};
@@ -22,7 +25,9 @@ use crate::proxy::{head, record, relay};
 const FRESH: Duration = Duration::from_mins(1);
 /// Longest wait for one resource's list: the others' models are shown without it.
 const WAIT: Duration = Duration::from_secs(5);
-/// Largest list, in bytes.
+/// Most pages of one list.
+const PAGES_MAX: usize = 20;
+/// Largest page of a list, in bytes.
 const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// See the module's documentation.
@@ -112,13 +117,51 @@ impl ModelCache {
 }
 
 async fn fetch(engine: &Engine, resource: &Arc<Resource>) -> Result<Vec<Listed>> {
+    if let Some(lane) = super::lane::of(resource) {
+        return fetch_pages(engine, resource, lane).await;
+    }
     let head = upstream::request_head(
         resource,
         "/models",
         &HeaderMap::new(),
         upstream::Content::Empty,
     )?;
-    let make_head = || head::request(&Method::GET, &head.target, &head.headers);
+    models::parse(&get(engine, resource, &head.target, &head.headers).await?)
+}
+
+/// The list of a provider of another dialect, page by page.
+async fn fetch_pages(
+    engine: &Engine,
+    resource: &Arc<Resource>,
+    lane: &dyn Lane,
+) -> Result<Vec<Listed>> {
+    let mut models = Vec::new();
+    let mut page = None;
+    for _ in 0..PAGES_MAX {
+        let Some((path, given)) = lane.list(page.as_deref()) else {
+            break;
+        };
+        let none = HeaderMap::new();
+        let head = lane_head::request_head(resource, &path, given, &none, Content::Nothing)?;
+        let body = get(engine, resource, &head.target, &head.headers).await?;
+        let listed = lane.page(&body)?;
+        models.extend(listed.models);
+        page = listed.next;
+        if page.is_none() {
+            break;
+        }
+    }
+    models.retain(|model| is_model_name(&model.id));
+    Ok(models)
+}
+
+async fn get(
+    engine: &Engine,
+    resource: &Arc<Resource>,
+    target: &str,
+    headers: &HeaderMap,
+) -> Result<Vec<u8>> {
+    let make_head = || head::request(&Method::GET, target, headers);
     let outgoing = Outgoing {
         resource,
         head: &make_head,
@@ -136,5 +179,5 @@ async fn fetch(engine: &Engine, resource: &Arc<Resource>) -> Result<Vec<Listed>>
                 .with_detail(format_args!("status {status}")),
         );
     }
-    models::parse(&body)
+    Ok(body)
 }

@@ -101,6 +101,7 @@ fn resource(name: &str) -> Arc<Resource> {
             dialect: Dialect::OpenAi,
             provider: AiType::Other,
             api_key: None,
+            signing: None,
             usage_injection: UsageInjection::Auto,
             responses: false,
         }),

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod copied;
+mod copy;
 mod delete;
 mod leftovers;
 mod notes;
@@ -31,6 +32,7 @@ impl Run<'_> {
             Machine::DeleteEach => self.delete_each(client, record, batch(op)?).await,
             Machine::DeleteBatches => self.delete_batches(client, record, batch(op)?).await,
             Machine::DeleteEmptyBucket => self.delete_empty_bucket(client, record).await,
+            Machine::StreamCopy => self.stream_copy(record, op).await,
             Machine::NoteParts => self.note_parts(record, completion(op)?).await,
             Machine::BridgeUpload => self.bridge(client, record, op, upload).await,
             Machine::SynthesizeUploads => self.list_uploads(record, op).await,
@@ -41,7 +43,6 @@ impl Run<'_> {
                 )),
                 (_, _, _) => Err(Error::internal("no upload to be split")),
             },
-            Machine::StreamCopy => Err(not_composed()),
         }
     }
 }
@@ -58,10 +59,4 @@ fn completion(op: &Operation) -> Result<&CompleteUpload> {
         return Err(Error::internal("a machine for another operation"));
     };
     Ok(complete)
-}
-
-fn not_composed() -> Error {
-    Error::unsupported(
-        "This request takes several at the store of this bucket, which is not implemented.",
-    )
 }

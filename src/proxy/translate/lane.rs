@@ -23,8 +23,8 @@ use crate::storage as model;
 use crate::storage::codec::{
     ReplyBody, ReplyHead, Target, Upstream, UpstreamBody, UpstreamHead, UpstreamRequest,
 };
-use crate::storage::object::{Extent, Observed, StoredChecksum};
-use crate::storage::op::Operation;
+use crate::storage::object::{Extent, ObjectMeta, Observed, StoredChecksum};
+use crate::storage::op::{Operation, ReadObject};
 use crate::storage::reply::Reply;
 use crate::storage::s3::body::Trailing;
 
@@ -68,6 +68,25 @@ impl Lane<'_> {
     ) -> Result<Told> {
         // Boxed, here and below: a future is moved on its way into the one that awaits it, and this one is large.
         Box::pin(self.exchange_at(&self.target(), client, record, op, upload)).await
+    }
+
+    /// What is known of an object, if there is one.
+    pub(super) async fn look(
+        &self,
+        record: &mut dyn Exchanges,
+        look: ReadObject,
+    ) -> Result<Option<ObjectMeta>> {
+        let look = Operation::HeadObject(Box::new(look));
+        match self.exchange(None, record, &look, None).await {
+            Ok(told) => {
+                let Reply::Object(found) = told.reply else {
+                    return Err(Error::internal("no answer to a look"));
+                };
+                Ok(Some(found.meta))
+            }
+            Err(error) if error.kind() == Kind::ObjectNotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// One request whose body comes from `source`, and its answer.
@@ -222,7 +241,14 @@ impl Lane<'_> {
             first_byte,
         };
         let answer = exchange::exchange(&engine.dialer, client, sending).await;
-        let answer = answer.map_err(|failed| record.gave_up(failed))?;
+        let answer = answer.map_err(|failed| {
+            if let Some(Body::Upstream(_, source)) = &stream
+                && let Some(reason) = source.failed()
+            {
+                record.aside_failed(reason);
+            }
+            record.gave_up(failed)
+        })?;
         record.answered(&answer);
         Ok(answer)
     }

@@ -59,6 +59,7 @@ pub const CAPABILITY: Capability = Capability {
     object_bytes_max: names::BLOB_BYTES_MAX,
     page_max: names::PAGE_MAX,
     needs_length: true,
+    md5_etags: true,
 };
 
 impl Upstream for Azure {

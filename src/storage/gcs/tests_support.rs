@@ -48,6 +48,7 @@ pub(in crate::storage) fn bucket(upstream: &str, prefix: &str) -> Bucket {
                 dialect: Dialect::OpenAi,
                 provider: AiType::Other,
                 api_key: None,
+                signing: None,
                 usage_injection: UsageInjection::Never,
                 responses: false,
             }),

@@ -49,6 +49,8 @@ pub const CAPABILITY: Capability = Capability {
     object_bytes_max: names::OBJECT_BYTES_MAX,
     page_max: names::PAGE_MAX,
     needs_length: false,
+    // Not of what a customer's own key service encrypts; what is one is told among the digests.
+    md5_etags: false,
 };
 
 impl Upstream for Gcs {

@@ -37,6 +37,7 @@ const BARE: Capability = Capability {
     object_bytes_max: 10_000,
     page_max: 100,
     needs_length: true,
+    md5_etags: true,
 };
 
 fn object(key: &str) -> ObjectRef {

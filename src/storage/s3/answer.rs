@@ -21,6 +21,7 @@ use crate::storage::object::{ChecksumKind, Encryption, Extent, StorageClass, Sto
 use crate::storage::op::Operation;
 use crate::storage::reply::{BucketInfo, Copied, ObjectPage, Reply, Stored};
 
+pub(super) use object::encode_text as encode_metadata;
 pub(super) use unconfigured::is_unconfigured;
 
 const XML: &str = "application/xml";
@@ -380,7 +381,7 @@ fn checksum_type(stored: &StoredChecksum) -> &'static str {
     }
 }
 
-fn class_name(class: StorageClass) -> &'static str {
+pub(super) fn class_name(class: StorageClass) -> &'static str {
     match class {
         StorageClass::Hot => "STANDARD",
         StorageClass::Cool => "STANDARD_IA",

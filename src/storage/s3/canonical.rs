@@ -25,9 +25,9 @@ use crate::storage::op::{
 };
 use given::Given;
 
-pub(super) use attributes::decode_text as decode_metadata;
 #[cfg(test)]
 pub(super) use attributes::tag_document;
+pub(super) use attributes::{decode_text as decode_metadata, stored_class};
 pub use multipart::composite;
 
 /// What `op` asks for. `headers` are the client's; `length` is that of a streamed body, decoded.

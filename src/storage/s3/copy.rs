@@ -285,7 +285,7 @@ fn is_attribute(name: &str) -> bool {
 
 /// An `ETag` that is the MD5 of the object's bytes: 32 hex digits of an object that no key of the client's or the key
 /// service's encrypts. Anything else says nothing of the bytes.
-fn md5_of(headers: &HeaderMap) -> Option<[u8; 16]> {
+pub(super) fn md5_of(headers: &HeaderMap) -> Option<[u8; 16]> {
     let is_kms = |value: &HeaderValue| value.as_bytes().starts_with(b"aws:kms");
     let encrypted = headers
         .get("x-amz-server-side-encryption")

@@ -1,5 +1,7 @@
 //! Failures as S3 speaks of them: ours by one table, a provider's read and made safe to show.
 
+mod told;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use super::wire::{self, Part};
 use crate::error::{Error, Kind};
 use crate::policy::route::{Bucket, S3Account};
+pub use told::told;
 
 /// Longest error document that is read of a provider.
 pub const FAILURE_BYTES_MAX: usize = 64 * 1024;

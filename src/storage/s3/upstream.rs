@@ -1,4 +1,8 @@
 //! Requests for the provider, built from nothing: what the operation's row does not list never leaves.
+//!
+//! Here are the requests of S3's own clients; [`canonical`] writes those of others.
+
+pub mod canonical;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST};

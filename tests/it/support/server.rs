@@ -29,6 +29,10 @@ pub(crate) const AI_TOKEN: &str = "canary-ai-client-token-0123456789abcdefghij";
 pub(crate) const ADMIN_TOKEN: &str = "canary-admin-token-0123456789abcdefghijklmnop";
 pub(crate) const GCS_BUCKET: &str = "cloud";
 pub(crate) const GCS_PREFIX: &str = "tenant/";
+pub(crate) const AZURE_BUCKET: &str = "blobs";
+/// 64 bytes, as an account's key has.
+const AZURE_KEY: &str =
+    "Y2FuYXJ5LWF6dXJlLWtleS0wMTIzNDU2Nzg5YWJjZGVmY2FuYXJ5LWF6dXJlLWtleS0wMTIzNDU2Nzg5YWJjZA==";
 pub(crate) const UPSTREAM_SECRET: &str = "canary-upstream-secret-0123456789abcdef";
 pub(crate) const UPSTREAM_AI_KEY: &str = "sk-canary-upstream-ai-0123456789abcdef";
 const MASTER: &str = "Y2FuYXJ5LW1hc3Rlci1rZXktMDEyMzQ1Njc4OWFiY2Q=";
@@ -47,6 +51,8 @@ pub(crate) struct Setup {
     pub(crate) second: Option<SocketAddr>,
     /// A resource at Google Cloud Storage, exposed as [`GCS_BUCKET`] with a prefix.
     pub(crate) gcs: Option<SocketAddr>,
+    /// A resource at Azure Blob Storage, exposed as [`AZURE_BUCKET`].
+    pub(crate) azure: Option<SocketAddr>,
     pub(crate) ai: Option<SocketAddr>,
     /// Lines for `[limits]`.
     pub(crate) limits: &'static str,
@@ -583,6 +589,10 @@ fn workload_config(setup: &Setup) -> String {
         );
         (gcs_resource(at, &rules), entry)
     });
+    let (azure, azure_bucket) = setup.azure.map_or_else(Default::default, |at| {
+        let entry = format!(", {{ resource = \"azure\", expose_as = \"{AZURE_BUCKET}\" }}");
+        (azure_resource(at, &rules), entry)
+    });
     format!(
         r#"[[s3]]
 name = "origin"
@@ -610,11 +620,12 @@ allow_private = true
 id = "{REPOSITORY_ID}"
 name = "main"
 endpoint = "S3"
-buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}{second_bucket}{gcs_bucket}]
+buckets = [{{ resource = "origin", expose_as = "{BUCKET}"{bucket} }}{second_bucket}{gcs_bucket}{azure_bucket}]
 ai = ["model"]
 {repository}
 {second}
 {gcs}
+{azure}
 "#
     )
 }
@@ -644,6 +655,21 @@ bucket = "{UPSTREAM_BUCKET}"
 endpoint = "http://{at}"
 access_key_id = "GOOG1EUPSTREAM"
 secret_access_key = "plain:{UPSTREAM_SECRET}"
+allow_http = true
+allow_private = true
+{rules}
+"#
+    )
+}
+
+fn azure_resource(at: SocketAddr, rules: &str) -> String {
+    format!(
+        r#"[[azure]]
+name = "azure"
+account = "account"
+container = "{UPSTREAM_BUCKET}"
+endpoint = "http://{at}/account"
+account_key = "plain:{AZURE_KEY}"
 allow_http = true
 allow_private = true
 {rules}

@@ -7,8 +7,8 @@ use crate::support::origin::Step;
 
 /// A head with `fields` for its framing.
 fn head(lane: Lane, fields: &str) -> String {
-    let kind = lane.kind();
-    format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nETag: \"e\"\r\n{fields}\r\n")
+    let (kind, more) = (lane.kind(), lane.fields());
+    format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{more}{fields}\r\n")
 }
 
 pub(super) fn sized(lane: Lane, length: usize) -> String {

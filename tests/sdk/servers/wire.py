@@ -115,7 +115,7 @@ class Handler(socketserver.StreamRequestHandler):
         if request is None:
             return False
         # After a broken head or body nobody knows where the next request begins.
-        server, close = self.server, True
+        server, close, cut = self.server, True, None
         try:
             request.parse()
             request.body = self.read_body(request)
@@ -124,14 +124,17 @@ class Handler(socketserver.StreamRequestHandler):
                 self.send(request, self.control(request), False)
                 return not close
             fault = server.take_fault(request)
-            reply = fault or server.app.handle(request)
+            if fault and "cut" not in fault:
+                raise Refused(fault["status"], fault["code"], "ordered by the suite", fault.get("headers", {}).items())
+            reply = server.app.handle(request)
+            cut = fault and fault["cut"]
         except Refused as refused:
             if refused.violation:
                 server.record.violate(f"{request.method} {request.target}: {refused.message or refused.code}")
             reply = server.app.refusal(request, refused)
         server.record.add(request, reply.status)
-        self.send(request, reply, close)
-        return not close
+        self.send(request, reply, close, cut)
+        return not close and cut is None
 
     def line(self):
         line = self.rfile.readline(HEAD_BYTES_MAX)
@@ -200,7 +203,7 @@ class Handler(socketserver.StreamRequestHandler):
             raise Closed
         return int(size, 16)
 
-    def send(self, request, reply, close):
+    def send(self, request, reply, close, cut=None):
         headers = [("Date", formatdate(usegmt=True)), ("Server", "UploadServer"), *reply.headers]
         if reply.status != 304 and reply.status != 204:
             headers.append(("Content-Length", str(reply.length)))
@@ -210,7 +213,7 @@ class Handler(socketserver.StreamRequestHandler):
         head += "".join(f"{name}: {value}\r\n" for name, value in headers) + "\r\n"
         body = b"" if request.method == "HEAD" or reply.status in (204, 304) else reply.body
         self.wfile.write(head.encode("utf-8", "surrogateescape"))
-        self.wfile.write(body)
+        self.wfile.write(body[:cut])
 
     def control(self, request):
         """What the suites ask."""
@@ -237,7 +240,8 @@ class Server(ThreadingHTTPServer):
         self.faults, self.lock = [], threading.Lock()
 
     def set_faults(self, faults):
-        """Each: `method`, part of the `target`, and the `status`, `code`, `headers` of the answer to the next such."""
+        """Each: `method`, part of the `target`, and the `status`, `code`, `headers` of the answer to the next such; or after
+        how many bytes its body is to be `cut` off."""
         with self.lock:
             self.faults = list(faults)
 
@@ -245,12 +249,8 @@ class Server(ThreadingHTTPServer):
         with self.lock:
             for index, fault in enumerate(self.faults):
                 if fault.get("method", request.method) == request.method and fault.get("target", "") in request.target:
-                    del self.faults[index]
-                    break
-            else:
-                return None
-        refused = Refused(fault["status"], fault["code"], "ordered by the suite", list(fault.get("headers", {}).items()))
-        return self.app.refusal(request, refused)
+                    return self.faults.pop(index)
+        return None
 
     def handle_error(self, request, client_address):
         import traceback

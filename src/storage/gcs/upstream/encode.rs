@@ -15,7 +15,7 @@ use crate::message::escape::{self, Slash};
 use crate::policy::route::Bucket;
 use crate::storage::codec::{Target, UpstreamBody, UpstreamHead, UpstreamRequest};
 use crate::storage::gcs::{names, wire};
-use crate::storage::object::{ChecksumKind, VersionId, parts};
+use crate::storage::object::{ChecksumKind, Encryption, VersionId, parts};
 use crate::storage::op::{
     CopyObject, DeleteObject, DeleteObjects, NoteUpload, Operation, PutObject, PutTags, ReadObject,
     Selection, SetAttributes,
@@ -104,7 +104,9 @@ fn copy(copy: &CopyObject, target: &Target<'_>) -> Result<UpstreamRequest> {
         let message = "The store of this bucket computes no checksum of this algorithm.";
         return Err(Error::unsupported(message).with_param("x-amz-checksum-algorithm"));
     }
-    if copy.source.customer_key.is_some() {
+    // Only the JSON API's rewrites read with a key of the customer's, or write with one.
+    let by_customer = matches!(copy.encryption, Some(Encryption::Customer(_)));
+    if copy.source.customer_key.is_some() || by_customer {
         let message =
             "A copy of an object that is encrypted with a key of its own is not implemented here.";
         return Err(Error::unsupported(message));

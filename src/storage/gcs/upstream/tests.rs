@@ -10,13 +10,14 @@ use crate::secret::Secret;
 use crate::storage::condition::{ByteRange, Pin, Preconditions, Span, TagMatch};
 use crate::storage::gcs::tests_support::{answer, bucket, target, text};
 use crate::storage::object::{
-    Attributes, Checksum, ChecksumKind, CustomerKey, ETag, Encryption, Revision, StorageClass,
-    Tags, VersionId,
+    Attributes, Checksum, ChecksumKind, CustomerKey, ETag, Encryption, Extent, Revision,
+    StorageClass, StoredChecksum, Tags, VersionId,
 };
 use crate::storage::op::{
     Body, CompleteUpload, CompletedPart, CopyObject, CreateBucket, CreateUpload, DeleteObject,
-    DeleteObjects, ListBuckets, ListObjects, ListPieces, ListUploads, ObjectRef, Piece, Pieces,
-    PutObject, PutTags, ReadObject, Selection, Source, Start, UploadPiece, UploadRef, Which,
+    DeleteObjects, ListBuckets, ListObjects, ListPieces, ListUploads, NoteUpload, ObjectRef, Piece,
+    Pieces, PutObject, PutTags, ReadObject, Selection, Source, Start, UploadPiece, UploadRef,
+    Which,
 };
 use crate::storage::reply::{BucketPage, ListedState, ObjectPage};
 
@@ -860,4 +861,56 @@ fn a_provider_encrypts_anyway() {
     let op = Operation::PutObject(Box::new(plain));
     let request = Gcs.encode(&op, &target(&bucket)).unwrap();
     assert!(!text(&request).contains("encryption"));
+}
+
+#[test]
+fn what_an_upload_was_made_of_is_noted_and_read_again() {
+    let checksum = StoredChecksum {
+        checksum: Checksum::new(ChecksumKind::Crc32c, &[1, 2, 3, 4]).unwrap(),
+        extent: Extent::Parts(3),
+    };
+    let note = |part_sizes| {
+        Operation::NoteUpload(Box::new(NoteUpload {
+            key: "k".into(),
+            revision: Revision("9".into()),
+            upload: "mark".into(),
+            part_sizes,
+            checksum: Some(checksum.clone()),
+        }))
+    };
+    check(
+        &note(vec![5, 5, 1]),
+        "
+PATCH /storage/v1/b/own/o/dir%2Fk?ifGenerationMatch=9
+HOST
+content-type: application/json
+content-length: 105
+
+{\"metadata\":{\"aqueduct_checksum\":\"crc32c:AQIDBA==-3\",\"aqueduct_parts\":\"5*2,1\",\"aqueduct_upload\":\"mark\"}}
+",
+    );
+    // More than there is room for is left out, and the rest kept.
+    let bucket = bucket("own", "dir/");
+    let request = Gcs
+        .encode(&note((0..2000).collect()), &target(&bucket))
+        .unwrap();
+    assert!(text(&request).contains("\"aqueduct_parts\":null"));
+    let (_, headers) = answer(
+        200,
+        &[
+            ("etag", "\"0123456789abcdef0123456789abcdef-3\""),
+            ("last-modified", "Fri, 24 May 2013 00:00:00 GMT"),
+            ("content-length", "11"),
+            ("x-goog-generation", "9"),
+            ("x-goog-hash", "crc32c=BAMCAQ=="),
+            ("x-goog-meta-aqueduct_parts", "5*2,1"),
+            ("x-goog-meta-aqueduct_upload", "mark"),
+            ("x-goog-meta-aqueduct_checksum", "crc32c:AQIDBA==-3"),
+        ],
+    );
+    let meta = headers::object(&headers, false).unwrap().meta;
+    assert_eq!(meta.part_sizes, [5, 5, 1]);
+    assert_eq!(meta.upload.as_deref(), Some("mark"));
+    assert_eq!(meta.checksums[0], checksum);
+    assert_eq!(meta.user.iter().count(), 0);
 }

@@ -20,6 +20,9 @@ use crate::storage::reply::{NotModified, ObjectHead};
 use crate::storage::s3::canonical::decode_metadata;
 use crate::storage::s3::wire;
 
+/// Parts of one page of an object's attributes.
+const PARTS_MAX: usize = 1000;
+
 /// The head of a GET's or HEAD's answer, with the length of the body.
 pub(super) fn head(read: &ReadObject, found: &ObjectHead) -> Result<Message> {
     let ObjectHead { meta, span } = found;
@@ -117,7 +120,7 @@ fn stored_beside(mut message: Message, meta: &ObjectMeta) -> Result<Message> {
 }
 
 /// Metadata as S3 gives it back: text that is not ASCII, or would be read as encoded, is encoded.
-fn encode_text(text: &str) -> String {
+pub(in crate::storage::s3) fn encode_text(text: &str) -> String {
     let plain = text.bytes().all(|b| (0x20..0x7f).contains(&b)) && decode_metadata(text) == text;
     if plain {
         text.to_owned()
@@ -155,13 +158,7 @@ pub(super) fn not_modified(found: &NotModified) -> Result<Message> {
 pub(super) fn properties(asked: &Asked<'_>, found: &ObjectHead) -> Result<Message> {
     const ROOT: &str = "GetObjectAttributesResponse";
     let meta = &found.meta;
-    let hoisted = asked.op.request().hoisted().iter();
-    let wanted: Vec<&str> = asked
-        .headers
-        .iter()
-        .chain(hoisted.map(|(name, value)| (name, value)))
-        .filter(|(name, _)| *name == "x-amz-object-attributes")
-        .filter_map(|(_, value)| value.to_str().ok())
+    let wanted: Vec<&str> = given(asked, "x-amz-object-attributes")
         .flat_map(|list| list.split(','))
         .map(str::trim)
         .collect();
@@ -188,13 +185,10 @@ pub(super) fn properties(asked: &Asked<'_>, found: &ObjectHead) -> Result<Messag
         push_checksums(&mut out, meta.checksums.get(..1).unwrap_or_default());
         out.push_str("</Checksum>");
     }
-    if wants("ObjectParts") {
-        let count = meta.etag.parts().map(|count| count.to_string());
-        if let Some(count) = count {
-            out.push_str("<ObjectParts>");
-            wire::push_element(&mut out, "TotalPartsCount", &count);
-            out.push_str("</ObjectParts>");
-        }
+    if wants("ObjectParts")
+        && let Some(count) = meta.etag.parts()
+    {
+        push_parts(&mut out, asked, meta, count)?;
     }
     if wants("StorageClass") {
         let class = meta.class.unwrap_or(StorageClass::Hot);
@@ -209,4 +203,48 @@ pub(super) fn properties(asked: &Asked<'_>, found: &ObjectHead) -> Result<Messag
         message = message.with_text(VERSION_ID.clone(), &version.0);
     }
     Ok(message)
+}
+
+/// What the client gave under this name, as a header or in a presigned URL.
+fn given<'a>(asked: &Asked<'a>, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let hoisted = asked.op.request().hoisted().iter();
+    let hoisted = hoisted.map(|(name, value)| (name, value));
+    let all = asked.headers.iter().chain(hoisted);
+    all.filter(move |(known, _)| *known == name)
+        .filter_map(|(_, value)| value.to_str().ok())
+}
+
+/// How many parts an object is of, and a page of them where their sizes are known.
+fn push_parts(out: &mut String, asked: &Asked<'_>, meta: &ObjectMeta, count: u32) -> Result<()> {
+    let number = |name: &'static str| {
+        let text = given(asked, name).next();
+        let number = text.map(str::parse::<usize>).transpose();
+        number.map_err(|_| {
+            Error::new(Kind::InvalidArgument, "An argument is not valid.").with_param(name)
+        })
+    };
+    let most = number("x-amz-max-parts")?
+        .unwrap_or(PARTS_MAX)
+        .min(PARTS_MAX);
+    let after = number("x-amz-part-number-marker")?.unwrap_or(0);
+    out.push_str("<ObjectParts>");
+    wire::push_element(out, "PartsCount", &count.to_string());
+    if !meta.part_sizes.is_empty() {
+        let sizes = meta.part_sizes.iter().enumerate();
+        let page: Vec<_> = sizes.skip(after).take(most).collect();
+        let last = page.last().map_or(after, |(at, _)| at + 1);
+        let more = last < meta.part_sizes.len();
+        wire::push_element(out, "PartNumberMarker", &after.to_string());
+        wire::push_element(out, "NextPartNumberMarker", &last.to_string());
+        wire::push_element(out, "MaxParts", &most.to_string());
+        wire::push_element(out, "IsTruncated", if more { "true" } else { "false" });
+        for (at, size) in page {
+            out.push_str("<Part>");
+            wire::push_element(out, "PartNumber", &(at + 1).to_string());
+            wire::push_element(out, "Size", &size.to_string());
+            out.push_str("</Part>");
+        }
+    }
+    out.push_str("</ObjectParts>");
+    Ok(())
 }

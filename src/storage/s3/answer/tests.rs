@@ -425,6 +425,21 @@ fn attributes_are_those_that_were_asked_for() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    let mut of_parts = meta();
+    of_parts.etag = ETag::of_parts([7; 16], 4);
+    of_parts.part_sizes = vec![3, 3, 3, 1];
+    let asked = [
+        ("x-amz-object-attributes", "ObjectParts"),
+        ("x-amz-max-parts", "2"),
+        ("x-amz-part-number-marker", "1"),
+    ];
+    let reply = Ok(object(of_parts, None));
+    let answer = answered("GET", "/bucket/k?attributes", &asked, None, reply).unwrap();
+    let page = "<ObjectParts><PartsCount>4</PartsCount><PartNumberMarker>1</PartNumberMarker>\
+        <NextPartNumberMarker>3</NextPartNumberMarker><MaxParts>2</MaxParts><IsTruncated>true</IsTruncated>\
+        <Part><PartNumber>2</PartNumber><Size>3</Size></Part>\
+        <Part><PartNumber>3</PartNumber><Size>3</Size></Part></ObjectParts>";
+    assert!(body(&answer).contains(page), "{}", body(&answer));
     for bad in ["", "Secrets"] {
         let asked = [("x-amz-object-attributes", bad)];
         let failure = answered(

@@ -109,6 +109,11 @@ fn encoded_word(text: &str) -> Option<(String, &str)> {
     Some((String::from_utf8(bytes).ok()?, behind))
 }
 
+/// The class of an object that is there; `None`: one that the model has no word for.
+pub(in crate::storage::s3) fn stored_class(name: &str) -> Option<StorageClass> {
+    class(name).ok()
+}
+
 fn class(name: &str) -> Result<StorageClass> {
     match name {
         "STANDARD" | "REDUCED_REDUNDANCY" => Ok(StorageClass::Hot),
