@@ -19,7 +19,7 @@ class Large(UploadsCase):
 
     def setUp(self):
         super().setUp()
-        self.s3 = client("azure", read_timeout=600, request_checksum_calculation="when_required",
+        self.s3 = client("azure", connect_timeout=120, read_timeout=600, request_checksum_calculation="when_required",
                          s3={"addressing_style": "path", "payload_signing_enabled": False})
 
     def send(self, call, **more):
