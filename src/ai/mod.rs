@@ -34,3 +34,10 @@ pub mod sse;
 pub mod surrogate;
 pub mod tap;
 pub mod usage;
+
+/// The `OpenAI` endpoint, for the tests of the lanes behind it: no dialect's folder knows another.
+#[cfg(test)]
+mod front {
+    pub(super) use super::openai::answer::Told;
+    pub(super) use super::openai::request;
+}

@@ -8,8 +8,6 @@ use crate::support::sign::Request;
 
 /// CRC32C and MD5 of `hello`.
 const HELLO: &str = "crc32c=mnG7TA==,md5=XUFAKrxLKna5cZ2REBfFkg==";
-/// An object of a bucket at another cloud.
-const SOURCE: &str = "media/k";
 const HELLO_ETAG: &str = "\"5d41402abc4b2a76b9719d911017c592\"";
 
 async fn start(
@@ -185,11 +183,6 @@ async fn what_cannot_be_said_there_is_refused_before_anything_is_sent() {
         put(&server, &[("x-amz-object-lock-mode", "GOVERNANCE")]),
         put(&server, &[("x-amz-acl", "public-read")]),
         put(&server, &[("x-amz-server-side-encryption", "aws:kms")]),
-        with(
-            "PUT",
-            &[],
-            &[("x-amz-copy-source", SOURCE), ("content-length", "0")],
-        ),
     ] {
         let answer = ask(&server, &refused, "hello").await;
         assert_eq!(

@@ -295,13 +295,13 @@ async fn every_fault(lane: Lane) {
 /// What a fault is to a client, and as what it is counted. Stores of other protocols always tell an object's length: an
 /// answer without it is taken for none.
 fn expected(lane: Lane, fault: &Fault, steps: &[Step]) -> (Sees, Option<&'static str>) {
-    let unsized_object = steps.iter().any(|step| match step {
-        Step::Write(bytes) => {
-            let text = String::from_utf8_lossy(bytes);
-            let head = text.split_once("\r\n\r\n").map(|(head, _)| head);
-            head.is_some_and(|head| head.contains(" 200 OK") && !head.contains("Content-Length:"))
-        }
-        _ => false,
+    let unsized_object = steps.iter().any(|step| {
+        let Step::Write(bytes) = step else {
+            return false;
+        };
+        let text = String::from_utf8_lossy(bytes);
+        let head = text.split_once("\r\n\r\n").map(|(head, _)| head);
+        head.is_some_and(|head| head.contains(" 200 OK") && !head.contains("Content-Length:"))
     });
     let translated = matches!(lane, Lane::Gcs | Lane::Azure);
     if translated && unsized_object {

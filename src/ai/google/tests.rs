@@ -2,9 +2,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::ai::front::{Told, request};
 use crate::ai::lane::{self, Encoded, Reading, Stream};
-use crate::ai::openai::answer::Told;
-use crate::ai::openai::request;
 use crate::error::Kind;
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::UnsupportedParams;

@@ -262,7 +262,7 @@ class Refusals(GcsCase):
 
     def test_out_of_the_prefix(self):
         self.refused(("AccessDenied", "InvalidArgument", "InvalidURI"), self.put, "../../outside")
-        self.assertEqual([one for one in control("names", bucket="g-upstream-one") if not one.startswith("team/g one/")], [])
+        self.assertEqual([one for one in control("names", bucket="g-upstream-one") if not one.startswith(("team/g one/", "cross/"))], [])
 
     def test_names_of_our_own_are_refused_and_hidden(self):
         where = {"Bucket": self.name, "Key": ".aqueduct/x"}

@@ -7,13 +7,13 @@
 //! The point of no return is the request that makes the object: the journal goes after it, and a completion that is sent
 //! again finds the object instead, which says what it was made by.
 
-use super::super::Run;
-use super::super::lane::Told;
-use super::super::upload::Upload;
 use super::stage::Incoming;
 use crate::error::{Error, Kind, Result};
 use crate::proxy::client::Client;
 use crate::proxy::record::Record;
+use crate::proxy::translate::Run;
+use crate::proxy::translate::lane::Told;
+use crate::proxy::translate::upload::Upload;
 use crate::proxy::upload::Sender;
 use crate::proxy::{clock, storage};
 use crate::storage::codec::Target;

@@ -1,11 +1,11 @@
 //! Blocks that the store makes of another object's bytes by itself, for a part or for a copy that is too large for one
 //! request. The source was looked at, and every block is pinned to what was found.
 
-use super::super::Run;
 use super::stage::random;
 use crate::error::{Error, Result};
 use crate::proxy::clock;
 use crate::proxy::record::Record;
+use crate::proxy::translate::Run;
 use crate::storage::codec::Target;
 use crate::storage::compose::blocks::{Attempt, UploadId, WHOLE, cut, whole};
 use crate::storage::compose::parts::{self, CopiedBlock};

@@ -4,9 +4,9 @@
 //! again, which no client sees unless it looks at just that moment. An object that is there is left alone: to make it anew
 //! of itself could lose what we do not know of it, and of one that was stored whole there are no blocks to make it of.
 
-use super::super::Run;
 use crate::error::{Error, Kind, Result};
 use crate::proxy::record::Record;
+use crate::proxy::translate::Run;
 use crate::storage::condition::{Pin, Preconditions, TagMatch};
 use crate::storage::object::Attributes;
 use crate::storage::op::{

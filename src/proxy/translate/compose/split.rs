@@ -2,12 +2,12 @@
 //! made of them at once, under the conditions and with all that is beside it. Whatever fails before leaves the object
 //! that was there.
 
-use super::super::Run;
-use super::super::upload::Upload;
 use super::stage::Incoming;
 use crate::error::{Error, Kind, Result};
 use crate::proxy::client::Client;
 use crate::proxy::record::Record;
+use crate::proxy::translate::Run;
+use crate::proxy::translate::upload::Upload;
 use crate::proxy::upload::Sender;
 use crate::storage::compose::blocks::{UploadId, WHOLE};
 use crate::storage::object::{ChecksumKind, ETag, Encryption};

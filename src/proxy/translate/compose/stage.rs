@@ -7,10 +7,10 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::super::Run;
 use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::proxy::record::Record;
+use crate::proxy::translate::Run;
 use crate::proxy::upload::{ClientBody, Sender, Source};
 use crate::storage::compose::blocks::{Attempt, UploadId, cut, whole};
 use crate::storage::object::{Checksum, ChecksumKind, Digests};

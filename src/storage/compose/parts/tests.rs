@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::journal::tests::stored;
 use super::*;
+use crate::storage::compose::journal::tests::stored;
 use crate::storage::condition::Preconditions;
 use crate::storage::object::Attributes;
 use crate::storage::op::{BlockState, UploadRef};

@@ -884,7 +884,7 @@ fn what_an_upload_was_made_of_is_noted_and_read_again() {
 PATCH /storage/v1/b/own/o/dir%2Fk?ifGenerationMatch=9
 HOST
 content-type: application/json
-content-length: 105
+content-length: 104
 
 {\"metadata\":{\"aqueduct_checksum\":\"crc32c:AQIDBA==-3\",\"aqueduct_parts\":\"5*2,1\",\"aqueduct_upload\":\"mark\"}}
 ",
