@@ -3,7 +3,7 @@
 //! What is asked and what answers mean is decided in `storage`: a request becomes an operation of the model, a plan says
 //! what it takes, the codec of the resource's protocol writes and reads. Here are its exchanges: each signed with the
 //! resource's credential, uploads verified on their way and compared with what the store says that it has, objects
-//! handed on as they come. What takes a machine of several requests is refused before the first of them.
+//! handed on as they come. What takes several requests is in [`compose`].
 
 mod buckets;
 mod compose;

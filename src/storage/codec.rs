@@ -16,14 +16,16 @@
 //! ```
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use http::{HeaderMap, StatusCode};
 
 use super::capability::Capability;
+use super::condition::Span;
 pub use super::head::UpstreamHead;
 use super::object::{Digests, Observed};
 use super::op::Operation;
 use super::reply::Reply;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::policy::route::Bucket;
 
 /// Longest error document that is read.
@@ -68,11 +70,52 @@ pub enum ReplyBody {
     Failure { bytes_max: usize },
 }
 
+impl ReplyBody {
+    /// Of an answer that has no document of the operation's, whatever that is. `is_head`: it was asked by HEAD.
+    pub fn without_document(status: StatusCode, is_head: bool) -> Option<Self> {
+        if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
+            return Some(Self::None);
+        }
+        let bytes_max = if is_head { 0 } else { FAILURE_BYTES_MAX };
+        (!status.is_success()).then_some(Self::Failure { bytes_max })
+    }
+}
+
 /// The head of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyHead<'a> {
     pub status: StatusCode,
     pub headers: &'a HeaderMap,
+}
+
+/// The size of the object that an answer tells of, and which of its bytes follow where they are not all.
+pub fn object_size(headers: &HeaderMap) -> Result<(u64, Option<Span>)> {
+    if headers.contains_key(CONTENT_RANGE) {
+        let (span, size) = content_range(headers).ok_or_else(|| broken("a range that is none"))?;
+        if span.first > span.last || span.last >= size {
+            return Err(broken("a range that is none"));
+        }
+        return Ok((size, Some(span)));
+    }
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let size = length.ok_or_else(|| broken("an object without a length"))?;
+    Ok((size, None))
+}
+
+/// The range that an answer says it is, and the size of the whole; whether the one is in the other is not asked.
+pub fn content_range(headers: &HeaderMap) -> Option<(Span, u64)> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, size) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    Some((Span { first, last }, size))
+}
+
+/// Of an answer that is none of the store's protocol.
+pub fn broken(detail: impl std::fmt::Display) -> Error {
+    Error::new(Kind::UpstreamBroken, "The store's answer is not valid.").with_detail(detail)
 }
 
 /// The upstream half of a protocol.

@@ -3,6 +3,8 @@
 use http::{HeaderName, HeaderValue, Method};
 use smallvec::SmallVec;
 
+use crate::error::{Error, Result};
+
 /// A request head for the provider, to be signed and sent.
 #[derive(Clone, Debug)]
 pub struct UpstreamHead {
@@ -19,4 +21,11 @@ impl UpstreamHead {
         let (_, value) = headers.find(|(known, _)| known == name)?;
         Some(value)
     }
+}
+
+/// Adds a header. What it holds was checked before.
+pub fn push(head: &mut UpstreamHead, name: &'static str, value: &str) -> Result<()> {
+    let value = HeaderValue::from_str(value).map_err(Error::internal)?;
+    head.headers.push((HeaderName::from_static(name), value));
+    Ok(())
 }

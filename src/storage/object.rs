@@ -12,6 +12,7 @@ use jiff::Timestamp;
 pub use checksum::{Checksum, ChecksumKind, Digests, Extent, Observed, Observer, StoredChecksum};
 
 use crate::error::{Error, Kind, Result};
+use crate::message::escape::{self, Slash};
 use crate::secret::Secret;
 
 /// Objects under this prefix are ours: refused in every request, hidden from every listing.
@@ -237,6 +238,21 @@ impl Tags {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// As a query, which is how every cloud takes them in a header.
+    pub fn query(&self) -> String {
+        let mut out = Vec::new();
+        for (key, value) in self.iter() {
+            if !out.is_empty() {
+                out.push(b'&');
+            }
+            escape::encode(&mut out, key.as_bytes(), Slash::Encode);
+            out.push(b'=');
+            escape::encode(&mut out, value.as_bytes(), Slash::Encode);
+        }
+        // Only ASCII was put in.
+        String::from_utf8(out).unwrap_or_default()
     }
 }
 

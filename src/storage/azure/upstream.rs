@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::policy::route::Bucket;
 use crate::storage::capability::{Capability, Native};
 use crate::storage::codec::{
-    DOCUMENT_BYTES_MAX, FAILURE_BYTES_MAX, ReplyBody, ReplyHead, Target, Upstream, UpstreamRequest,
+    DOCUMENT_BYTES_MAX, ReplyBody, ReplyHead, Target, Upstream, UpstreamRequest,
 };
 use crate::storage::compose::journal::JOURNAL_BYTES_MAX;
 use crate::storage::object::{ChecksumKind, Digests, Observed};
@@ -84,12 +84,8 @@ impl Upstream for Azure {
 
     fn reply_body(&self, op: &Operation, status: StatusCode) -> ReplyBody {
         let is_head = matches!(op, Operation::HeadBucket | Operation::HeadObject(_));
-        if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
-            return ReplyBody::None;
-        }
-        if !status.is_success() {
-            let bytes_max = if is_head { 0 } else { FAILURE_BYTES_MAX };
-            return ReplyBody::Failure { bytes_max };
+        if let Some(body) = ReplyBody::without_document(status, is_head) {
+            return body;
         }
         match op {
             Operation::GetObject(_) => ReplyBody::Forward,

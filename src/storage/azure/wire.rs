@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 pub(super) use listing::{Entry, blobs, containers, md5};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::message::xml::{self, Node, Part};
+pub(super) use crate::storage::codec::broken;
 use crate::storage::object::Tags;
 use crate::storage::op::{BlockId, BlockState};
 
@@ -91,8 +92,4 @@ pub(super) fn block_list<'a>(blocks: impl Iterator<Item = (&'a BlockId, BlockSta
     }
     out.push_str("</BlockList>");
     out.into()
-}
-
-pub(super) fn broken(detail: impl std::fmt::Display) -> Error {
-    Error::new(Kind::UpstreamBroken, "The store's answer is not valid.").with_detail(detail)
 }

@@ -12,7 +12,7 @@ use crate::policy::credential::{Credential, ReadyCredential};
 use crate::policy::route::Bucket;
 use crate::storage::capability::{Capability, Native};
 use crate::storage::codec::{
-    DOCUMENT_BYTES_MAX, FAILURE_BYTES_MAX, ReplyBody, ReplyHead, Target, Upstream, UpstreamRequest,
+    DOCUMENT_BYTES_MAX, ReplyBody, ReplyHead, Target, Upstream, UpstreamRequest,
 };
 use crate::storage::object::{Digests, Observed};
 use crate::storage::op::{Family, Operation};
@@ -82,12 +82,8 @@ impl Upstream for Gcs {
 
     fn reply_body(&self, op: &Operation, status: StatusCode) -> ReplyBody {
         let is_head = is_head(op);
-        if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
-            return ReplyBody::None;
-        }
-        if !status.is_success() {
-            let bytes_max = if is_head { 0 } else { FAILURE_BYTES_MAX };
-            return ReplyBody::Failure { bytes_max };
+        if let Some(body) = ReplyBody::without_document(status, is_head) {
+            return body;
         }
         match op {
             Operation::GetObject(_) => ReplyBody::Forward,

@@ -10,8 +10,9 @@ pub(super) use json::bucket_page;
 pub(super) use listing::{Next, buckets, objects, parts, uploads};
 
 use super::error;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::message::xml::{self, Node, Part};
+use crate::storage::codec::broken;
 use crate::storage::object::{ETag, VersionId};
 use crate::storage::op::{CompletedPart, DeleteObjects};
 use crate::storage::reply::{Deleted, DeletedEntry};
@@ -186,8 +187,4 @@ fn outcome(told: &[Told], key: &str, version: Option<&VersionId>) -> Result<Dele
         });
     }
     Err(error::of_code(&found.code, &found.message))
-}
-
-fn broken(detail: impl std::fmt::Display) -> Error {
-    Error::new(Kind::UpstreamBroken, "The store's answer is not valid.").with_detail(detail)
 }

@@ -10,22 +10,16 @@ use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
-use crate::message::escape::{self, Slash};
 use crate::storage::azure::names;
 use crate::storage::codec::UpstreamHead;
 use crate::storage::condition::{Pin, Preconditions};
+pub(super) use crate::storage::head::push;
 use crate::storage::object::{
     Attributes, Checksum, ChecksumKind, ContentHeaders, CustomerKey, Encryption, Tags,
 };
 use crate::storage::op::Body;
 use metadata::Metadata;
 pub(super) use read::{etag_of, object, revision, stored_at, told};
-
-pub(super) fn push(head: &mut UpstreamHead, name: &'static str, value: &str) -> Result<()> {
-    let value = HeaderValue::from_str(value).map_err(Error::internal)?;
-    head.headers.push((HeaderName::from_static(name), value));
-    Ok(())
-}
 
 /// What we keep of an object in metadata of our own, apart from what its attributes tell.
 #[derive(Debug, Default)]
@@ -98,19 +92,7 @@ pub(super) fn push_tags(head: &mut UpstreamHead, tags: &Tags) -> Result<()> {
         return Ok(());
     }
     check_tags(tags)?;
-    let mut out = Vec::new();
-    for (key, value) in tags.iter() {
-        if !out.is_empty() {
-            out.push(b'&');
-        }
-        escape::encode(&mut out, key.as_bytes(), Slash::Encode);
-        out.push(b'=');
-        escape::encode(&mut out, value.as_bytes(), Slash::Encode);
-    }
-    let value = HeaderValue::try_from(out).map_err(Error::internal)?;
-    head.headers
-        .push((HeaderName::from_static(names::TAGS), value));
-    Ok(())
+    push(head, names::TAGS, &tags.query())
 }
 
 /// The store takes fewer characters than the model.

@@ -201,7 +201,7 @@ fn delete_many(delete: &DeleteObjects, bucket: &Bucket) -> Result<UpstreamReques
 fn put_tags(put: &PutTags, bucket: &Bucket) -> Result<UpstreamRequest> {
     let mut draft = Draft::json(bucket, &put.object.key)?;
     draft.version(put.object.version.as_ref())?;
-    let tags = (!put.tags.is_empty()).then(|| headers::tags_text(&put.tags));
+    let tags = (!put.tags.is_empty()).then(|| put.tags.query());
     patch(draft, &json!({ "metadata": { (names::TAGS): tags } }))
 }
 

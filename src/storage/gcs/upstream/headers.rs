@@ -14,25 +14,15 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
 use crate::message::date;
-use crate::message::escape::{self, Slash};
 use crate::storage::codec::UpstreamHead;
 use crate::storage::condition::{Pin, Preconditions, TagMatch};
 use crate::storage::gcs::names;
+pub(in crate::storage::gcs::upstream) use crate::storage::head::push;
 use crate::storage::object::{
-    Attributes, ChecksumKind, CustomerKey, Encryption, Extent, StoredChecksum, Tags,
+    Attributes, ChecksumKind, CustomerKey, Encryption, Extent, StoredChecksum,
 };
 use crate::storage::op::Body;
 pub(super) use read::{broken, etag, last_modified, object, revision, told};
-
-pub(in crate::storage::gcs::upstream) fn push(
-    head: &mut UpstreamHead,
-    name: &'static str,
-    value: &str,
-) -> Result<()> {
-    let value = HeaderValue::from_str(value).map_err(Error::internal)?;
-    head.headers.push((HeaderName::from_static(name), value));
-    Ok(())
-}
 
 /// All that is stored beside an object.
 pub(super) fn push_attributes(head: &mut UpstreamHead, attributes: &Attributes) -> Result<()> {
@@ -62,7 +52,7 @@ pub(super) fn push_attributes(head: &mut UpstreamHead, attributes: &Attributes) 
         }
     }
     if !attributes.tags.is_empty() {
-        let tags = tags_text(&attributes.tags);
+        let tags = attributes.tags.query();
         bytes += names::TAGS.len() + tags.len();
         push_metadata(head, names::TAGS, tags.as_bytes())?;
     }
@@ -271,19 +261,4 @@ pub(super) fn push_source_conditions(
         names::COPY_SOURCE_IF_GENERATION_MATCH,
         conditions.pin.as_ref(),
     )
-}
-
-/// Tags as they are kept in metadata.
-pub(super) fn tags_text(tags: &Tags) -> String {
-    let mut out = Vec::new();
-    for (key, value) in tags.iter() {
-        if !out.is_empty() {
-            out.push(b'&');
-        }
-        escape::encode(&mut out, key.as_bytes(), Slash::Encode);
-        out.push(b'=');
-        escape::encode(&mut out, value.as_bytes(), Slash::Encode);
-    }
-    // Only ASCII was put in.
-    String::from_utf8(out).unwrap_or_default()
 }

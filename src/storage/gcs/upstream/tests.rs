@@ -7,6 +7,7 @@ use crate::error::Kind;
 use crate::policy::credential::{Bearer, SigningKeys};
 use crate::policy::route::{GcsAccount, Resource, ResourceKind};
 use crate::secret::Secret;
+use crate::storage::codec::FAILURE_BYTES_MAX;
 use crate::storage::condition::{ByteRange, Pin, Preconditions, Span, TagMatch};
 use crate::storage::gcs::tests_support::{answer, bucket, target, text};
 use crate::storage::object::{

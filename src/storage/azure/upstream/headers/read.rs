@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG,
+    LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use super::metadata;
 use crate::error::{Error, Kind, Result};
 use crate::message::date;
 use crate::storage::azure::{names, wire};
+use crate::storage::codec::{content_range, object_size};
 use crate::storage::condition::Span;
 use crate::storage::object::{
     Checksum, ChecksumKind, ContentHeaders, ETag as EntityTag, Extent, ObjectMeta, Restore,
@@ -91,31 +92,14 @@ pub(in crate::storage::azure::upstream) fn etag_of(
 
 /// The object's size, and which of its bytes follow where they are not all.
 fn size(headers: &HeaderMap) -> Result<(u64, Option<Span>)> {
-    if let Some(range) = headers.get(CONTENT_RANGE) {
-        let parsed = range.to_str().ok().and_then(content_range);
-        let (span, size) = parsed.ok_or_else(|| broken("a range that is none"))?;
-        if span.first >= size {
-            // Azurite answers so where the service says 416.
-            let message = "The requested range is not satisfiable";
-            return Err(Error::new(Kind::InvalidRange, message));
-        }
-        if span.first > span.last || span.last >= size {
-            return Err(broken("a range that is none"));
-        }
-        return Ok((size, Some(span)));
+    if let Some((span, size)) = content_range(headers)
+        && span.first >= size
+    {
+        // Azurite answers so where the service says 416.
+        let message = "The requested range is not satisfiable";
+        return Err(Error::new(Kind::InvalidRange, message));
     }
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
-    let size = length.ok_or_else(|| broken("an object without a length"))?;
-    Ok((size, None))
-}
-
-fn content_range(text: &str) -> Option<(Span, u64)> {
-    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, size) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    Some((Span { first, last }, size))
+    object_size(headers)
 }
 
 /// The store's mark of one state of an object, as a condition writes it.

@@ -1,17 +1,18 @@
 //! What an answer's headers tell of an object.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG,
+    LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use super::{CRC32C, KEPT};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::message::date;
 use crate::message::escape::{self, Plus};
-use crate::storage::condition::Span;
+pub(in crate::storage::gcs::upstream) use crate::storage::codec::broken;
+use crate::storage::codec::object_size;
 use crate::storage::gcs::names;
 use crate::storage::object::{
     Checksum, ChecksumKind, ContentHeaders, ETag, Extent, ObjectMeta, RESERVED_METADATA, Revision,
@@ -40,7 +41,7 @@ pub(in crate::storage::gcs::upstream) fn object(
     headers: &HeaderMap,
     versioned: bool,
 ) -> Result<ObjectHead> {
-    let (size, span) = size(headers)?;
+    let (size, span) = object_size(headers)?;
     let mut meta = ObjectMeta::new(size, etag(headers)?, last_modified(headers)?);
     let header = |name: HeaderName| headers.get(name).cloned();
     meta.content = ContentHeaders {
@@ -72,27 +73,6 @@ pub(in crate::storage::gcs::upstream) fn object(
     meta.tag_count = tags.iter().len();
     meta.tags = Some(tags);
     Ok(ObjectHead { meta, span })
-}
-
-/// The object's size, and which of its bytes follow where they are not all.
-fn size(headers: &HeaderMap) -> Result<(u64, Option<Span>)> {
-    if let Some(range) = headers.get(CONTENT_RANGE) {
-        let parsed = range.to_str().ok().and_then(content_range);
-        let (span, size) = parsed.ok_or_else(|| broken("a range that is none"))?;
-        return Ok((size, Some(span)));
-    }
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
-    let size = length.ok_or_else(|| broken("an object without a length"))?;
-    Ok((size, None))
-}
-
-fn content_range(text: &str) -> Option<(Span, u64)> {
-    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, size) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    (first <= last && last < size).then_some((Span { first, last }, size))
 }
 
 pub(in crate::storage::gcs::upstream) fn etag(headers: &HeaderMap) -> Result<ETag> {
@@ -180,8 +160,4 @@ pub(in crate::storage::gcs::upstream) fn told(headers: &HeaderMap) -> Vec<Checks
 /// An object's generation is its mark: no two states of it have the same.
 pub(in crate::storage::gcs::upstream) fn revision(headers: &HeaderMap) -> Option<Revision> {
     text(headers, names::GENERATION).map(|generation| Revision(generation.into()))
-}
-
-pub(in crate::storage::gcs::upstream) fn broken(detail: impl std::fmt::Display) -> Error {
-    Error::new(Kind::UpstreamBroken, "The store's answer is not valid.").with_detail(detail)
 }

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG,
+    EXPIRES, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -14,13 +14,13 @@ use md5::{Digest, Md5};
 use super::unsaid;
 use crate::error::{Error, Kind, Result};
 use crate::message::date;
-use crate::message::escape::{self, Slash};
-use crate::storage::codec::UpstreamHead;
-use crate::storage::condition::{Pin, Preconditions, Span, TagMatch};
+pub(super) use crate::storage::codec::broken;
+use crate::storage::codec::{UpstreamHead, object_size};
+use crate::storage::condition::{Pin, Preconditions, TagMatch};
+pub(super) use crate::storage::head::push;
 use crate::storage::object::{
     Attributes, Checksum, ChecksumKind, ContentHeaders, CustomerKey, ETag as EntityTag, Encryption,
-    Extent, ObjectMeta, Restore, Revision, StorageClass, StoredChecksum, Tags, UserMetadata,
-    VersionId,
+    Extent, ObjectMeta, Restore, Revision, StorageClass, StoredChecksum, UserMetadata, VersionId,
 };
 use crate::storage::op::{ChecksumOver, CompletedPart, UploadChecksum};
 use crate::storage::reply::ObjectHead;
@@ -69,12 +69,6 @@ const CHECKSUMS: &[(ChecksumKind, &str, &str, &str)] = &[
 
 // === Written ===
 
-pub(super) fn push(head: &mut UpstreamHead, name: &'static str, value: &str) -> Result<()> {
-    let value = HeaderValue::from_str(value).map_err(Error::internal)?;
-    head.headers.push((HeaderName::from_static(name), value));
-    Ok(())
-}
-
 /// All that is stored beside an object.
 pub(super) fn push_attributes(head: &mut UpstreamHead, attributes: &Attributes) -> Result<()> {
     let content = &attributes.content;
@@ -101,7 +95,7 @@ pub(super) fn push_attributes(head: &mut UpstreamHead, attributes: &Attributes) 
         head.headers.push((name, value.map_err(Error::internal)?));
     }
     if !attributes.tags.is_empty() {
-        push(head, names::TAGGING, &tags_text(&attributes.tags))?;
+        push(head, names::TAGGING, &attributes.tags.query())?;
     }
     if let Some(class) = attributes.class {
         push(head, CLASS, answer::class_name(class))?;
@@ -111,21 +105,6 @@ pub(super) fn push_attributes(head: &mut UpstreamHead, attributes: &Attributes) 
         Some(Encryption::Provider) => push(head, names::ENCRYPTION, "AES256"),
         Some(Encryption::Customer(key)) => push_customer_key(head, Some(key)),
     }
-}
-
-/// Tags as a query.
-fn tags_text(tags: &Tags) -> String {
-    let mut out = Vec::new();
-    for (key, value) in tags.iter() {
-        if !out.is_empty() {
-            out.push(b'&');
-        }
-        escape::encode(&mut out, key.as_bytes(), Slash::Encode);
-        out.push(b'=');
-        escape::encode(&mut out, value.as_bytes(), Slash::Encode);
-    }
-    // Only ASCII was put in.
-    String::from_utf8(out).unwrap_or_default()
 }
 
 pub(super) fn push_customer_key(head: &mut UpstreamHead, key: Option<&CustomerKey>) -> Result<()> {
@@ -248,7 +227,7 @@ fn push_tag_conditions(head: &mut UpstreamHead, conditions: &Preconditions) -> R
 
 /// What an answer tells of an object.
 pub(super) fn object(headers: &HeaderMap) -> Result<ObjectHead> {
-    let (size, span) = size(headers)?;
+    let (size, span) = object_size(headers)?;
     let at = text(headers, LAST_MODIFIED.as_str()).and_then(date::parse_http);
     let at = at.ok_or_else(|| broken("an object without a date"))?;
     if headers.contains_key("x-amz-missing-meta") {
@@ -284,25 +263,6 @@ pub(super) fn object(headers: &HeaderMap) -> Result<ObjectHead> {
     meta.restore = restoring.then_some(Restore::Underway);
     meta.redirect = headers.get(REDIRECT).cloned();
     Ok(ObjectHead { meta, span })
-}
-
-/// The object's size, and which of its bytes follow where they are not all.
-fn size(headers: &HeaderMap) -> Result<(u64, Option<Span>)> {
-    if let Some(range) = headers.get(CONTENT_RANGE) {
-        let parsed = range.to_str().ok().and_then(content_range);
-        let (span, size) = parsed.ok_or_else(|| broken("a range that is none"))?;
-        return Ok((size, Some(span)));
-    }
-    let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
-    let size = length.ok_or_else(|| broken("an object without a length"))?;
-    Ok((size, None))
-}
-
-fn content_range(text: &str) -> Option<(Span, u64)> {
-    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last, size) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
-    (first <= last && last < size).then_some((Span { first, last }, size))
 }
 
 pub(super) fn etag(headers: &HeaderMap) -> Result<EntityTag> {
@@ -368,8 +328,4 @@ fn md5(headers: &HeaderMap) -> Option<StoredChecksum> {
         checksum: Checksum::new(ChecksumKind::Md5, &md5)?,
         extent: Extent::Whole,
     })
-}
-
-pub(super) fn broken(detail: impl std::fmt::Display) -> Error {
-    Error::new(Kind::UpstreamBroken, "The store's answer is not valid.").with_detail(detail)
 }
