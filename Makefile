@@ -1,9 +1,9 @@
 # make demo       try it: Aqueduct with an S3 server and a model of its own
 # make test       what CI runs: format, lints, Rust tests, real SDKs against real servers
 # make test-long  the same and what takes longer
-# make bench      microbenchmarks, load/memory, load/compare against other proxies (about half an hour)
+# make bench      microbenchmarks, load/memory, load/compare against other proxies (about 45 minutes)
 # make load       k6: rates, whole streams, reloads and keys under load (7 minutes), then 5 minutes of soak
-# make results    load/memory, load/compare and k6, kept as load/results/DATE.md (25 minutes on a quiet machine)
+# make results    load/memory, load/compare and k6, kept as load/results/DATE.md (45 minutes on a quiet machine)
 # make bench-smoke  a moment of everything under load/ (about 3 minutes)
 # make s3-tests   ceph/s3-tests through Aqueduct over SeaweedFS, Azurite and a strict GCS server; S3_TESTS=<checkout>
 # make check      format and lints alone

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +44,12 @@ struct Options {
     /// Send this JSON instead.
     #[arg(long)]
     json: Option<String>,
+    /// Send the JSON in this file.
+    #[arg(long, conflicts_with = "json")]
+    json_file: Option<PathBuf>,
+    /// Send this header, `NAME: VALUE`, too.
+    #[arg(long = "header")]
+    headers: Vec<String>,
     #[arg(long, value_enum, default_value_t = Payload::Unsigned)]
     payload: Payload,
     /// Sign with SigV4.
@@ -91,7 +98,10 @@ struct Tally {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    if let Some(file) = &options.json_file {
+        options.json = Some(std::fs::read_to_string(file)?);
+    }
     let body = options
         .json
         .clone()
@@ -172,6 +182,9 @@ fn request_head(options: &Options, body: &[u8]) -> io::Result<Vec<u8>> {
     }
     if options.json.is_some() {
         write!(head, "Content-Type: application/json\r\n")?;
+    }
+    for header in &options.headers {
+        write!(head, "{header}\r\n")?;
     }
     if let Some(token) = &options.bearer {
         write!(head, "Authorization: Bearer {token}\r\n")?;

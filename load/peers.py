@@ -25,9 +25,10 @@ class Place:
     origin_port: int
     cpu: int | None = 1
     key: dict = dataclasses.field(default_factory=lambda: {"key": "BENCHACCESSKEY", "secret": "benchsecretkey"})
+    bearer: str = "sk-bench"  # what clients of models send
 
-    def start(self, name, command, port, **environment):
-        return self.processes.start(name, command, port, self.cpu, **environment)
+    def start(self, name, command, port, seconds=20, **environment):
+        return self.processes.start(name, command, port, self.cpu, seconds, **environment)
 
     def need(self, package):
         return rig.installed(package) or self.missing(package)
@@ -58,6 +59,7 @@ http {{
     }}
     location /v1/ {{
       proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+      client_body_buffer_size 4m;
     }}
   }}
 }}
@@ -155,6 +157,43 @@ def rclone_files(place):
     command = [rig.VENV / "bin/rclone", "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key",
                f"{place.key['key']},{place.key['secret']}", "--config", "/dev/null", files.parent]
     return place.start("rclone-files", command, port, GOMAXPROCS="1"), port, None
+
+
+def ferrogw(place):
+    """Ferro's AI gateway, in Go: its OpenAI provider, everything else as it comes."""
+    place.need("ferrogw")
+    port = rig.free_port()
+    (place.folder / "ferrogw.yaml").write_text("strategy: {mode: fallback}\ntargets: [{virtual_key: openai}]\n")
+    return place.start("ferrogw", [rig.VENV / "bin/ferrogw", "serve"], port, GATEWAY_CONFIG=str(place.folder / "ferrogw.yaml"),
+                       PORT=str(port), MASTER_KEY=place.bearer, OPENAI_API_KEY="not-checked", GOMAXPROCS="1",
+                       OPENAI_BASE_URL=f"http://127.0.0.1:{place.origin_port}/v1"), None, port
+
+
+def litellm(place):
+    """LiteLLM's proxy, one worker, without a database."""
+    python = rig.environment("litellm", "litellm[proxy]==1.106.2") or place.missing("litellm")
+    port = rig.free_port()
+    (place.folder / "litellm.yaml").write_text(json.dumps({
+        "model_list": [{"model_name": "bench", "litellm_params": {
+            "model": "openai/bench", "api_key": "not-checked", "api_base": f"http://127.0.0.1:{place.origin_port}/v1"}}],
+        "litellm_settings": {"num_retries": 0, "callbacks": []},
+        "general_settings": {"master_key": place.bearer},
+    }))
+    command = [python.parent / "litellm", "--config", place.folder / "litellm.yaml", "--host", "127.0.0.1", "--port", port,
+               "--num_workers", 1]
+    return place.start("litellm", command, port, 120, LITELLM_LOCAL_MODEL_COST_MAP="True"), None, port
+
+
+def portkey(place):
+    """Portkey's gateway, under Node. Clients name the provider in headers (`portkey_headers`)."""
+    folder = rig.node_package("@portkey-ai/gateway", "1.15.2") or place.missing("@portkey-ai/gateway")
+    port = rig.free_port()
+    command = ["node", folder / "build/start-server.js", f"--port={port}", "--headless"]
+    return place.start("portkey", command, port, NODE_ENV="production"), None, port
+
+
+def portkey_headers(origin_port):
+    return ["x-portkey-provider: openai", f"x-portkey-custom-host: http://127.0.0.1:{origin_port}/v1"]
 
 
 def bare(place, example="bare"):

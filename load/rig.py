@@ -11,6 +11,7 @@ import html
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import shutil
@@ -101,6 +102,41 @@ def installed(name):
         return None
     mark.touch()
     return version
+
+
+def environment(name, *packages):
+    """A virtual environment of its own with packages and all they need; gives its Python, or None."""
+    folder, mark = BED / name, " ".join(packages)
+    python, marked = folder / "bin/python", folder / ".installed"
+    if marked.exists() and marked.read_text() == mark:
+        return python
+    say(f"installing {mark}")
+    shutil.rmtree(folder, ignore_errors=True)
+    run(sys.executable, "-m", "venv", folder)
+    done = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
+                          capture_output=True, text=True)
+    if done.returncode:
+        say(f"{name} cannot be installed here: {done.stderr.strip()[-300:]}")
+        return None
+    marked.write_text(mark)
+    return python
+
+
+def node_package(name, version):
+    """A package from npm; gives its folder, or None."""
+    folder = BED / "peers-node" / name.replace("/", "-")
+    found = folder / "node_modules" / name
+    if not found.exists() or json.loads((found / "package.json").read_text())["version"] != version:
+        if not shutil.which("npm"):
+            return None
+        say(f"installing {name} {version}")
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, f"{name}@{version}"],
+                              capture_output=True, text=True)
+        if done.returncode:
+            say(f"{name} cannot be installed here: {done.stderr.strip()[-300:]}")
+            return None
+    return found
 
 
 # ---- processes -----------------------------------------------------------------------------------------------
@@ -262,7 +298,33 @@ allow_private = true
 name = "model"
 type = "other"
 base_url = "http://127.0.0.1:{origin_port}/v1"
-models = ["bench"]
+models = ["bench", {{ alias = "bench-alias", upstream = "bench" }}]
+allow_http = true
+allow_private = true
+[[ai]]
+name = "anthropic"
+type = "anthropic"
+base_url = "http://127.0.0.1:{origin_port}/v1"
+api_key = "file:{self.config}/upstream.secret"
+models = ["bench-anthropic"]
+allow_http = true
+allow_private = true
+[[ai]]
+name = "google"
+type = "google"
+base_url = "http://127.0.0.1:{origin_port}/v1beta"
+api_key = "file:{self.config}/upstream.secret"
+models = ["bench-google"]
+allow_http = true
+allow_private = true
+[[ai]]
+name = "bedrock"
+type = "aws"
+region = "{REGION}"
+base_url = "http://127.0.0.1:{origin_port}"
+access_key_id = "UPSTREAM"
+secret_access_key = "file:{self.config}/upstream.secret"
+models = ["bench-bedrock"]
 allow_http = true
 allow_private = true
 [[repository]]
@@ -270,7 +332,7 @@ id = "{REPOSITORY_ID}"
 name = "bench"
 endpoint = "S3"
 buckets = [{{ resource = "origin" }}, {{ resource = "gcs" }}, {{ resource = "azure" }}]
-ai = ["model"]
+ai = ["model", "anthropic", "google", "bedrock"]
 """)
         self.storage_key = self.create_key("bench storage", "--access", "WRITE")
         self.ai_key = self.create_key("bench model", "--type", "OTHER")
@@ -324,17 +386,30 @@ def begin_upload(port, path, key):
     return urllib.parse.quote(html.unescape(found[1]), safe="-_.~")
 
 
-def chat_body(stream=False, **more):
-    """A request of about 1 KiB. The origin looks for words in it, so it is written without spaces."""
+def chat_body(stream=False, messages=None, **more):
+    """A request, by default of about 1 KiB. The origin looks for words in it, so it is written without spaces."""
     body = {
         "model": "bench",
-        "messages": [
+        "messages": messages or [
             {"role": "system", "content": "You answer in one sentence. " * 12},
             {"role": "user", "content": "What does an aqueduct teach about software? " * 12},
         ],
         **({"stream": True} if stream else {}), **more,
     }
     return json.dumps(body, separators=(",", ":"))
+
+
+def prompt(kind, delay_ms=0):
+    """Messages of a given size: few words, a long text full of line ends and quotes, or an image."""
+    text = "What does an aqueduct teach about software?" + (f" delay-ms={delay_ms}" if delay_ms else "")
+    if kind == "100 KB":
+        text += '\n"Water" flows, and the channel holds.\n' * (100_000 // 40)
+    content = text
+    if kind == "1 MB image":
+        image = base64.b64encode(random.Random(1).randbytes(750_000)).decode()
+        url = {"url": f"data:image/png;base64,{image}"}
+        content = [{"type": "text", "text": text}, {"type": "image_url", "image_url": url}]
+    return [{"role": "user", "content": content}]
 
 
 def nginx_binary():

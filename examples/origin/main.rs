@@ -6,18 +6,17 @@
 //!   `GET /` lists the buckets, `GET /bucket?list-type=2` the sizes that the comparison asks for, or 1,000 keys where
 //!   as many are asked for without a delimiter.
 //! - `PUT` reads the whole body before it answers, with the `ETag` that as many bytes of filler have.
-//! - `POST` gives a chat completion. With `"stream":true` it is an SSE stream of `max_tokens` events (64 by
-//!   default), each written by itself; `"user":"delay-ms=500"` waits so long before each.
+//! - Any other `POST` gives the answer of a model, whole or as a stream (`models.rs`).
 //! - Faults are asked for by path: `.../503/1KiB` answers with that status, `.../cut/1MiB` breaks off halfway.
 
 mod clouds;
+mod models;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use md5::{Digest, Md5};
 use parking_lot::Mutex;
@@ -26,7 +25,7 @@ use parking_lot::Mutex;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// What is held of the body of a POST, to look for words in it.
-const KEPT_MAX: usize = 1024 * 1024;
+const KEPT_MAX: usize = 4 * 1024 * 1024;
 
 /// What bodies are made of.
 static FILLER: [u8; BUFFER_BYTES] = [b'x'; BUFFER_BYTES];
@@ -36,31 +35,6 @@ const HEADERS: &str = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
 
 /// Of every object.
 const ETAG: &str = "ETag: \"0123456789abcdef0123456789abcdef\"\r\nAccept-Ranges: bytes\r\n";
-
-const ANSWER: &str = concat!(
-    r#"{"id":"chatcmpl-origin","object":"chat.completion","created":1767225600,"model":"bench","#,
-    r#""choices":[{"index":0,"message":{"role":"assistant","content":"Water flows where the channel "#,
-    r#"leads, and stays clean where the channel is kept."},"logprobs":null,"finish_reason":"stop"}],"#,
-    r#""usage":{"prompt_tokens":180,"completion_tokens":16,"total_tokens":196}}"#,
-);
-
-const EVENT: &str = concat!(
-    r#"data: {"id":"chatcmpl-origin","object":"chat.completion.chunk","created":1767225600,"model":"bench","#,
-    r#""choices":[{"index":0,"delta":{"content":" water"},"logprobs":null,"finish_reason":null}]}"#,
-    "\n\n"
-);
-
-const LAST_EVENT: &str = concat!(
-    r#"data: {"id":"chatcmpl-origin","object":"chat.completion.chunk","created":1767225600,"model":"bench","#,
-    r#""choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}"#,
-    "\n\n"
-);
-
-const USAGE_EVENT: &str = concat!(
-    r#"data: {"id":"chatcmpl-origin","object":"chat.completion.chunk","created":1767225600,"model":"bench","#,
-    r#""choices":[],"usage":{"prompt_tokens":180,"completion_tokens":64,"total_tokens":244}}"#,
-    "\n\n"
-);
 
 const BUCKETS: &str = concat!(
     r#"<?xml version="1.0" encoding="UTF-8"?>"#,
@@ -197,8 +171,7 @@ fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
             MULTIPART.len(),
             MULTIPART,
         ),
-        "POST" if find(body, br#""stream":true"#).is_some() => stream(socket, body),
-        "POST" => head_of(socket, "200 OK", "application/json", ANSWER.len(), ANSWER),
+        "POST" => models::answer(socket, target, body),
         "PUT" => socket.write_all(stored(head)?.as_bytes()),
         _ => head_of(socket, "200 OK", "application/xml", 0, ""),
     }
@@ -268,38 +241,6 @@ fn bytes(socket: &mut TcpStream, mut message: Vec<u8>, length: usize) -> io::Res
     Ok(())
 }
 
-fn stream(socket: &mut TcpStream, body: &[u8]) -> io::Result<()> {
-    let events = number_after(body, br#""max_tokens":"#).unwrap_or(64);
-    let delay = number_after(body, b"delay-ms=").map(Duration::from_millis);
-    let wants_usage = find(body, br#""include_usage":true"#).is_some();
-    let mut message = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n{HEADERS}\r\n"
-    )
-    .into_bytes();
-    for _ in 0..events {
-        if let Some(delay) = delay {
-            // The head, or the event before this one, goes out first.
-            socket.write_all(&message)?;
-            message.clear();
-            thread::sleep(delay);
-        }
-        push_chunk(&mut message, EVENT)?;
-        socket.write_all(&message)?;
-        message.clear();
-    }
-    push_chunk(&mut message, LAST_EVENT)?;
-    if wants_usage {
-        push_chunk(&mut message, USAGE_EVENT)?;
-    }
-    push_chunk(&mut message, "data: [DONE]\n\n")?;
-    message.extend_from_slice(b"0\r\n\r\n");
-    socket.write_all(&message)
-}
-
-fn push_chunk(message: &mut Vec<u8>, event: &str) -> io::Result<()> {
-    write!(message, "{:x}\r\n{event}\r\n", event.len())
-}
-
 fn listing() -> String {
     let objects = ["1KiB", "64KiB", "1MiB", "64MiB"].map(|name| {
         format!(
@@ -324,13 +265,6 @@ fn size(target: &str) -> usize {
         .or_else(|| unit("MiB", 1 << 20))
         .or_else(|| unit("GiB", 1 << 30))
         .unwrap_or(1024)
-}
-
-fn number_after(body: &[u8], word: &[u8]) -> Option<u64> {
-    let at = find(body, word)? + word.len();
-    let digits = body[at..].iter().take_while(|byte| byte.is_ascii_digit());
-    let text: String = digits.map(|byte| char::from(*byte)).collect();
-    text.parse().ok()
 }
 
 fn content_length(head: &str) -> io::Result<usize> {
