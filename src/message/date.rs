@@ -75,13 +75,14 @@ fn put_digits(places: &mut [u8], number: i16) {
     }
 }
 
-/// Parses a `Date` header: the HTTP forms, these with the mail's name for GMT, as Python's SDK writes it, or the basic
-/// form of ISO 8601 that some clients put there.
+/// Parses a `Date` header: the HTTP forms, these with the other names of GMT, as Python's SDK, rclone and old clients
+/// write them, or the basic form of ISO 8601 that some clients put there.
 pub fn parse_http(text: &str) -> Option<Timestamp> {
     if let Some((_, at)) = BasicDate::parse(text) {
         return Some(at);
     }
-    let at = match text.strip_suffix(" -0000") {
+    let mut names = [" -0000", " +0000", " UTC"].iter();
+    let at = match names.find_map(|name| text.strip_suffix(name)) {
         Some(date) => httpdate::parse_http_date(&format!("{date} GMT")),
         None => httpdate::parse_http_date(text),
     };
@@ -150,10 +151,12 @@ mod tests {
             "20130524T000000Z",
             "Fri, 24 May 2013 00:00:00 GMT",
             "Fri, 24 May 2013 00:00:00 -0000",
+            "Fri, 24 May 2013 00:00:00 +0000",
+            "Fri, 24 May 2013 00:00:00 UTC",
         ] {
             assert_eq!(parse_http(text), Some(expected), "{text}");
         }
-        for text in ["yesterday", "Fri, 24 May 2013 00:00:00 -0100", " -0000"] {
+        for text in ["yesterday", "Fri, 24 May 2013 00:00:00 -0100", " +0000"] {
             assert_eq!(parse_http(text), None, "{text}");
         }
         assert_eq!(iso_millis(expected), "2013-05-24T00:00:00.000Z");

@@ -46,9 +46,20 @@ pub const POLICY: &str = "policy";
 pub const ALGORITHM: &str = "x-amz-algorithm";
 pub const CREDENTIAL: &str = "x-amz-credential";
 pub const SIGNATURE: &str = "x-amz-signature";
+/// In a form that is signed with Version 2.
+pub const ACCESS_KEY_ID_V2: &str = "awsaccesskeyid";
+pub const SIGNATURE_V2: &str = "signature";
 
 /// Fields that belong to the signature, and never become headers.
-const OF_SIGNATURE: [&str; 5] = [ALGORITHM, CREDENTIAL, SIGNATURE, names::DATE, POLICY];
+const OF_SIGNATURE: [&str; 7] = [
+    ALGORITHM,
+    CREDENTIAL,
+    SIGNATURE,
+    names::DATE,
+    POLICY,
+    ACCESS_KEY_ID_V2,
+    SIGNATURE_V2,
+];
 
 /// Where a form goes to, known before it is read.
 #[derive(Debug)]
