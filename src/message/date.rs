@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::tz::TimeZone;
 
 /// `YYYYMMDDTHHMMSSZ`, the basic form of ISO 8601 that `SigV4` uses.
@@ -73,6 +74,15 @@ fn put_digits(places: &mut [u8], number: i16) {
         *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
         rest /= 10;
     }
+}
+
+/// As [`parse_http`], but the day of the week may be another one, which says nothing that the date does not.
+pub fn parse_http_of_any_day(text: &str) -> Option<Timestamp> {
+    parse_http(text).or_else(|| {
+        let parser = DateTimeParser::new().relaxed_weekday(true);
+        let at = parser.parse_timestamp(text).ok()?;
+        (at >= Timestamp::UNIX_EPOCH && text.ends_with(" GMT")).then_some(at)
+    })
 }
 
 /// Parses a `Date` header: the HTTP forms, these with the other names of GMT, as Python's SDK, rclone and old clients
@@ -158,6 +168,12 @@ mod tests {
         }
         for text in ["yesterday", "Fri, 24 May 2013 00:00:00 -0100", " +0000"] {
             assert_eq!(parse_http(text), None, "{text}");
+        }
+        let text = "Mon, 24 May 2013 00:00:00 GMT";
+        assert_eq!(parse_http(text), None);
+        assert_eq!(parse_http_of_any_day(text), Some(expected));
+        for text in ["yesterday", "Tue, 07 Jul 1950 21:53:04 GMT", " GMT"] {
+            assert_eq!(parse_http_of_any_day(text), None, "{text}");
         }
         assert_eq!(iso_millis(expected), "2013-05-24T00:00:00.000Z");
         assert_eq!(http(expected), "Fri, 24 May 2013 00:00:00 GMT");

@@ -152,10 +152,17 @@ pub struct Form {
 impl Form {
     /// Holds the form against its policy. The signature of both must have been checked.
     pub fn check_policy(&self, to: &Destination, now: jiff::Timestamp) -> Result<()> {
+        // What every form needs is told first, and not as something that its policy lacks.
+        self.key()?;
         let text = self.fields.field(POLICY).unwrap_or_default();
         let policy = Policy::parse(text)?;
         policy.check(&self.fields, &to.bucket, now)?;
         policy.check_length(self.file.length())
+    }
+
+    fn key(&self) -> Result<&str> {
+        let key = self.fields.field("key").filter(|key| !key.is_empty());
+        key.ok_or_else(|| missing("key"))
     }
 
     /// The upload that the form stands for: a `PutObject` with its headers.
@@ -164,8 +171,7 @@ impl Form {
         arrival: &Arrival<'_>,
         to: &Destination,
     ) -> Result<(S3Request, HeaderMap)> {
-        let key = self.fields.field("key").filter(|key| !key.is_empty());
-        let key = key.ok_or_else(|| missing("key"))?;
+        let key = self.key()?;
         let mut target = b"/".to_vec();
         if to.style == Style::Path {
             escape::encode(&mut target, to.bucket.as_bytes(), Slash::Encode);

@@ -244,7 +244,7 @@ impl<'a> Time<'a> {
             None => (one(headers, &DATE)?, false),
         };
         let text = value.and_then(ascii).ok_or_else(bad)?.trim_ascii();
-        let at = date::parse_http(text).ok_or_else(bad)?;
+        let at = date::parse_http_of_any_day(text).ok_or_else(bad)?;
         let line = if is_own { "" } else { text };
         Ok(Self::Dated { line, at })
     }
