@@ -22,7 +22,9 @@ use crate::keys::Key;
 use crate::message::reply::Reply;
 use crate::policy::authorize::{self, Demand, Permit, Scope};
 use crate::policy::limit::Limiter;
-use crate::policy::route::{Bucket, CreatedBuckets, Repository, Resource, StorageEndpoint};
+use crate::policy::route::{
+    Bucket, CreatedBuckets, Repository, Resource, SignatureV2, StorageEndpoint,
+};
 use crate::storage;
 use crate::storage::op::ListBuckets;
 use crate::storage::reply::BucketPage;
@@ -103,9 +105,15 @@ pub fn identify(
 ) -> Result<Identified> {
     // Who asks comes first: a stranger learns nothing of what is served, and an old signature's own query
     // parameters are told as what they are.
-    let verified = auth::authenticate(arrival, |id| snapshot.s3_keys.get(id))?;
+    let find = |id: &str| snapshot.s3_keys.get(id);
+    let verified = auth::authenticate(arrival, find, |entry| signature_v2(entry))?;
     let request = route::decode(arrival)?;
     admit(arrival, peer, verified, request)
+}
+
+fn signature_v2(entry: &KeyEntry) -> SignatureV2 {
+    let endpoint = entry.repository.storage.as_ref();
+    endpoint.map_or(SignatureV2::Refuse, |endpoint| endpoint.signature_v2)
 }
 
 /// Whether the key may be used now, from here, in this way.
@@ -143,7 +151,8 @@ pub fn identify_form(
     form: &Form,
 ) -> Result<(Identified, HeaderMap)> {
     let find = |id: &str| snapshot.s3_keys.get(id);
-    let verified = auth::authenticate_form(&form.fields, arrival.now, find)?;
+    let verified =
+        auth::authenticate_form(&form.fields, arrival, find, |entry| signature_v2(entry))?;
     form.check_policy(to, arrival.now)?;
     let (request, headers) = form.request(arrival, to)?;
     let identified = admit(arrival, peer, verified, request)?;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicI64;
 use aqueduct::error::Kind;
 use aqueduct::keys::signing::SigningCache;
 use aqueduct::keys::{Access, Family, Key, Material};
+use aqueduct::policy::route::SignatureV2;
 use aqueduct::secret::Secret;
 use aqueduct::storage::s3::{Arrival, auth};
 use hmac::{Hmac, KeyInit, Mac};
@@ -64,7 +65,8 @@ fn verify(method: &Method, target: &str, headers: &HeaderMap) -> Result<(), Kind
         base_domains: &[],
     };
     let key = key();
-    auth::authenticate(&arrival, |id| (id == "ID").then(|| Arc::clone(&key)))
+    let find = |id: &str| (id == "ID").then(|| Arc::clone(&key));
+    auth::authenticate(&arrival, find, |_| SignatureV2::Allow)
         .map(drop)
         .map_err(|error| error.kind())
 }

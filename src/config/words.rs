@@ -95,6 +95,12 @@ words! {
         Allow: "allow",
         TlsOnly: "tls-only",
     }
+    /// `signature_v2`.
+    SignatureV2Word {
+        Refuse: "refuse",
+        TlsOnly: "tls-only",
+        Allow: "allow",
+    }
     /// Which of a provider's APIs is spoken.
     Wire {
         Native: "native",

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::tz::TimeZone;
 
 /// `YYYYMMDDTHHMMSSZ`, the basic form of ISO 8601 that `SigV4` uses.
@@ -75,13 +76,23 @@ fn put_digits(places: &mut [u8], number: i16) {
     }
 }
 
-/// Parses a `Date` header: the HTTP forms, these with the mail's name for GMT, as Python's SDK writes it, or the basic
-/// form of ISO 8601 that some clients put there.
+/// As [`parse_http`], but the day of the week may be another one, which says nothing that the date does not.
+pub fn parse_http_of_any_day(text: &str) -> Option<Timestamp> {
+    parse_http(text).or_else(|| {
+        let parser = DateTimeParser::new().relaxed_weekday(true);
+        let at = parser.parse_timestamp(text).ok()?;
+        (at >= Timestamp::UNIX_EPOCH && text.ends_with(" GMT")).then_some(at)
+    })
+}
+
+/// Parses a `Date` header: the HTTP forms, these with the other names of GMT, as Python's SDK, rclone and old clients
+/// write them, or the basic form of ISO 8601 that some clients put there.
 pub fn parse_http(text: &str) -> Option<Timestamp> {
     if let Some((_, at)) = BasicDate::parse(text) {
         return Some(at);
     }
-    let at = match text.strip_suffix(" -0000") {
+    let mut names = [" -0000", " +0000", " UTC"].iter();
+    let at = match names.find_map(|name| text.strip_suffix(name)) {
         Some(date) => httpdate::parse_http_date(&format!("{date} GMT")),
         None => httpdate::parse_http_date(text),
     };
@@ -150,11 +161,19 @@ mod tests {
             "20130524T000000Z",
             "Fri, 24 May 2013 00:00:00 GMT",
             "Fri, 24 May 2013 00:00:00 -0000",
+            "Fri, 24 May 2013 00:00:00 +0000",
+            "Fri, 24 May 2013 00:00:00 UTC",
         ] {
             assert_eq!(parse_http(text), Some(expected), "{text}");
         }
-        for text in ["yesterday", "Fri, 24 May 2013 00:00:00 -0100", " -0000"] {
+        for text in ["yesterday", "Fri, 24 May 2013 00:00:00 -0100", " +0000"] {
             assert_eq!(parse_http(text), None, "{text}");
+        }
+        let text = "Mon, 24 May 2013 00:00:00 GMT";
+        assert_eq!(parse_http(text), None);
+        assert_eq!(parse_http_of_any_day(text), Some(expected));
+        for text in ["yesterday", "Tue, 07 Jul 1950 21:53:04 GMT", " GMT"] {
+            assert_eq!(parse_http_of_any_day(text), None, "{text}");
         }
         assert_eq!(iso_millis(expected), "2013-05-24T00:00:00.000Z");
         assert_eq!(http(expected), "Fri, 24 May 2013 00:00:00 GMT");

@@ -39,6 +39,7 @@ pub struct StorageEndpoint {
     pub buckets: Vec<Arc<Bucket>>,
     pub by_name: HashMap<Box<str>, Arc<Bucket>, foldhash::fast::RandomState>,
     pub unsigned_payload: UnsignedPayload,
+    pub signature_v2: SignatureV2,
     /// Largest object or part accepted, in bytes.
     pub object_bytes_max: u64,
     /// Where buckets that clients create are kept. `None`: they may not.
@@ -72,6 +73,14 @@ impl CreatedBuckets {
 pub enum UnsignedPayload {
     Allow,
     TlsOnly,
+}
+
+/// Whether a client may sign with Version 2, which covers less than Version 4 and uses SHA-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureV2 {
+    Refuse,
+    TlsOnly,
+    Allow,
 }
 
 /// A bucket or container as clients see it.

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::signature_v2;
 use crate::support::origin::{Origin, Step, answer};
 use crate::support::raw::Response;
 use crate::support::server::{BUCKET, KEY, SECRET, Server, Setup, UPSTREAM_BUCKET};
@@ -50,6 +51,25 @@ fn form(fields: &[(&str, &str)], conditions: &str) -> Form {
         file: b"content".to_vec(),
         behind: CLOSING.to_owned(),
         length: None,
+    }
+}
+
+/// A form as old clients sign it.
+fn version_2() -> Form {
+    let policy = STANDARD.encode(format!(
+        "{{\"expiration\": \"2999-01-01T00:00:00Z\", \"conditions\": [{{\"bucket\": \"{BUCKET}\"}}, {{\"key\": \"k\"}}]}}"
+    ));
+    let signature = signature_v2::mac(&policy);
+    Form {
+        fields: [
+            ("key", "k"),
+            ("AWSAccessKeyId", KEY),
+            ("policy", &policy),
+            ("signature", &signature),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec(),
+        ..form(&[], "")
     }
 }
 
@@ -182,7 +202,8 @@ fn not_signed() -> Vec<(Form, u16, &'static str)> {
             400,
             "InvalidToken",
         ),
-        (good().with("AWSAccessKeyId", KEY), 400, "InvalidRequest"),
+        (good().with("AWSAccessKeyId", KEY), 400, "InvalidArgument"),
+        (version_2(), 400, "InvalidRequest"),
     ]
 }
 

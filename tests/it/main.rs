@@ -72,6 +72,8 @@ mod reload;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod signature_v2;
+#[cfg(test)]
 mod slow_readers;
 #[cfg(test)]
 mod slow_uploads;

@@ -11,10 +11,10 @@ use super::Cx;
 use super::resource::for_all_buckets;
 use crate::config::check::{Checked, Resource as Written};
 use crate::config::model::{self, Model};
-use crate::config::words::{Endpoint, Payload, UnsupportedWord};
+use crate::config::words::{Endpoint, Payload, SignatureV2Word, UnsupportedWord};
 use crate::policy::limit::{Limiter, Rules, Whose};
 use crate::policy::route::{
-    AiEndpoint, Bucket, CreatedBuckets, ModelRoute, ModelTarget, Repository, Resource,
+    AiEndpoint, Bucket, CreatedBuckets, ModelRoute, ModelTarget, Repository, Resource, SignatureV2,
     StorageEndpoint, UnsignedPayload, UnsupportedParams,
 };
 use crate::protocol::Protocol;
@@ -101,6 +101,11 @@ fn storage(
         unsigned_payload: match written.unsigned_payload {
             None | Some(Payload::Allow) => UnsignedPayload::Allow,
             Some(Payload::TlsOnly) => UnsignedPayload::TlsOnly,
+        },
+        signature_v2: match written.signature_v2 {
+            None | Some(SignatureV2Word::Refuse) => SignatureV2::Refuse,
+            Some(SignatureV2Word::TlsOnly) => SignatureV2::TlsOnly,
+            Some(SignatureV2Word::Allow) => SignatureV2::Allow,
         },
         object_bytes_max: written
             .limits

@@ -8,7 +8,7 @@ use super::{Field, SecretRef, Section};
 use crate::config::units::{Size, Span, Time};
 use crate::config::words::{
     AccessWord, Addressing, AiTypeWord, Endpoint, FamilyWord, Mode, Payload, Provider,
-    UnsupportedWord, Usage, Wire,
+    SignatureV2Word, UnsupportedWord, Usage, Wire,
 };
 
 section! {
@@ -285,6 +285,8 @@ section! {
             bucket_prefix: Option<Spanned<String>>,
             /// Whether clients may leave payloads unsigned: `allow`, the default, or `tls-only`.
             unsigned_payload: Option<Payload>,
+            /// Whether clients may sign with Version 2, as old ones do: `refuse`, the default, `tls-only` or `allow`.
+            signature_v2: Option<SignatureV2Word>,
             limits: RepositoryLimits,
             /// `/v1/...` paths beyond the supported ones that are forwarded as they are to the first `ai` resource.
             passthrough: Vec<Spanned<String>>,

@@ -2,16 +2,18 @@
 //!
 //! Verification works on the raw target, host and headers as they came from the wire. Any syntactically valid region
 //! is accepted in a credential's scope, since clients set all sorts and no key of ours is tied to one; the service
-//! must be `s3`. `SigV2`, `SigV4a` and session tokens are refused, each with its own error; so is more than one
-//! credential, and any `x-amz-*` header that the signature leaves out.
+//! must be `s3`. `SigV4a` and session tokens are refused, each with its own error; so is more than one credential, and
+//! any `x-amz-*` header that the signature leaves out. Version 2 is verified by [`signature_v2`], where it may be used.
 
 mod form;
 mod parse;
 mod sign;
+mod signature_v2;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use http::header::AUTHORIZATION;
 use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
@@ -26,7 +28,7 @@ use crate::keys::signing::{Scope, SigningCache, SigningKey};
 use crate::keys::{Key, Material};
 use crate::message::date::BasicDate;
 use crate::message::text;
-use crate::policy::route::UnsignedPayload;
+use crate::policy::route::{SignatureV2, UnsignedPayload};
 use crate::secret::Secret;
 use crate::storage::canonical;
 use crate::storage::sigv4::{self, SCRATCH};
@@ -128,13 +130,18 @@ static NOBODY: LazyLock<(Secret, SigningCache)> = LazyLock::new(|| {
     )
 });
 
-/// Proves which key sent a request. `find` looks an access key id up; what it returns gives the key by `AsRef`.
-/// Whether the key may be used now, and for what, is not asked here.
+/// Proves which key sent a request. `find` looks an access key id up; what it returns gives the key by `AsRef`, and
+/// `rule` says whether it may sign with Version 2. Whether the key may be used now, and for what, is not asked here.
 pub fn authenticate<K: AsRef<Key>>(
     arrival: &Arrival<'_>,
     find: impl Fn(&str) -> Option<K>,
+    rule: impl Fn(&K) -> SignatureV2,
 ) -> Result<Verified<K>> {
-    let claim = Claim::parse(arrival)?;
+    let authorization = parse::one(arrival.headers, &AUTHORIZATION)?;
+    if signature_v2::is_used(arrival, authorization) {
+        return signature_v2::authenticate(arrival, authorization, find, rule);
+    }
+    let claim = Claim::parse(arrival, authorization)?;
     claim.check_times(arrival.now)?;
     let (found, key) = prove(
         &claim.credential,
@@ -154,11 +161,15 @@ pub fn authenticate<K: AsRef<Key>>(
 /// Proves which key sent a form, by its policy. The payload of a form is never signed.
 pub fn authenticate_form<K: AsRef<Key>>(
     fields: &Fields,
-    now: Timestamp,
+    arrival: &Arrival<'_>,
     find: impl Fn(&str) -> Option<K>,
+    rule: impl Fn(&K) -> SignatureV2,
 ) -> Result<Verified<K>> {
+    if signature_v2::is_used_by(fields) {
+        return signature_v2::authenticate_form(fields, arrival.secure, find, rule);
+    }
     let claim = FormClaim::parse(fields)?;
-    claim.check_times(now)?;
+    claim.check_times(arrival.now)?;
     let (key, _) = prove(
         &claim.credential,
         claim.date,
@@ -205,10 +216,7 @@ fn prove<K: AsRef<Key>>(
         if fresh {
             NOBODY.1.keep(&key);
         }
-        return Err(Error::new(
-            Kind::KeyUnknown,
-            "The AWS Access Key Id you provided does not exist in our records.",
-        ));
+        return Err(unknown_key());
     };
     if !matches {
         return Err(parse::mismatch());
@@ -259,6 +267,13 @@ fn signature(
     request.push(b'\n');
     request.extend_from_slice(claim.content_sha256.as_bytes());
     Ok(sigv4::sign_request(scratch, &sigv4::AWS, claim.date, key))
+}
+
+fn unknown_key() -> Error {
+    Error::new(
+        Kind::KeyUnknown,
+        "The AWS Access Key Id you provided does not exist in our records.",
+    )
 }
 
 /// Whether a date is near enough to ours.

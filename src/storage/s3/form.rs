@@ -47,9 +47,20 @@ pub const POLICY: &str = "policy";
 pub const ALGORITHM: &str = "x-amz-algorithm";
 pub const CREDENTIAL: &str = "x-amz-credential";
 pub const SIGNATURE: &str = "x-amz-signature";
+/// In a form that is signed with Version 2.
+pub const ACCESS_KEY_ID_V2: &str = "awsaccesskeyid";
+pub const SIGNATURE_V2: &str = "signature";
 
 /// Fields that belong to the signature, and never become headers.
-const OF_SIGNATURE: [&str; 5] = [ALGORITHM, CREDENTIAL, SIGNATURE, names::DATE, POLICY];
+const OF_SIGNATURE: [&str; 7] = [
+    ALGORITHM,
+    CREDENTIAL,
+    SIGNATURE,
+    names::DATE,
+    POLICY,
+    ACCESS_KEY_ID_V2,
+    SIGNATURE_V2,
+];
 
 /// Where a form goes to, known before it is read.
 #[derive(Debug)]
@@ -142,10 +153,17 @@ pub struct Form {
 impl Form {
     /// Holds the form against its policy. The signature of both must have been checked.
     pub fn check_policy(&self, to: &Destination, now: jiff::Timestamp) -> Result<()> {
+        // What every form needs is told first, and not as something that its policy lacks.
+        self.key()?;
         let text = self.fields.field(POLICY).unwrap_or_default();
         let policy = Policy::parse(text)?;
         policy.check(&self.fields, &to.bucket, now)?;
         policy.check_length(self.file.length())
+    }
+
+    fn key(&self) -> Result<&str> {
+        let key = self.fields.field("key").filter(|key| !key.is_empty());
+        key.ok_or_else(|| missing("key"))
     }
 
     /// The upload that the form stands for: a `PutObject` with its headers.
@@ -154,8 +172,7 @@ impl Form {
         arrival: &Arrival<'_>,
         to: &Destination,
     ) -> Result<(S3Request, HeaderMap)> {
-        let key = self.fields.field("key").filter(|key| !key.is_empty());
-        let key = key.ok_or_else(|| missing("key"))?;
+        let key = self.key()?;
         let mut target = b"/".to_vec();
         if to.style == Style::Path {
             escape::encode(&mut target, to.bucket.as_bytes(), Slash::Encode);

@@ -8,8 +8,8 @@
 //! decides what of the answer the client sees, [`wire`] translates names in documents, [`error`] speaks of failures.
 //! A copy that no store can do by itself is two requests: see [`copy`].
 //!
-//! Manual: <https://docs.aws.amazon.com/AmazonS3/latest/API/>. Out of scope: `SigV2` and `SigV4a` signatures,
-//! access points, S3 Select's event stream is passed on as bytes.
+//! Manual: <https://docs.aws.amazon.com/AmazonS3/latest/API/>. Out of scope: `SigV4a` signatures, access points,
+//! S3 Select's event stream is passed on as bytes.
 
 pub mod answer;
 pub mod auth;

@@ -53,6 +53,9 @@ pub const PRESIGN_QUERY: &[&str] = &[
     "X-Amz-SignedHeaders",
 ];
 
+/// The same of one that is signed with Version 2.
+pub const SIGNATURE_V2_QUERY: &[&str] = &["AWSAccessKeyId", "Expires", "Signature"];
+
 /// Query parameters that mean nothing and are dropped: `x-id` is the SDKs' own note of the operation, `metadata` is
 /// an extension of `MinIO`'s client that S3 ignores.
 pub const DROPPED_QUERY: &[&str] = &["metadata", "x-id"];
@@ -73,6 +76,19 @@ pub const DROPPED_HEADERS: &[&str] = &[
     "x-amz-source-expected-bucket-owner",
     "x-amz-user-agent",
 ];
+
+/// Whether a query parameter is one of a URL that is signed with Version 2, and says nothing else.
+pub fn is_of_signature_v2(name: &str) -> bool {
+    SIGNATURE_V2_QUERY.contains(&name) || matches!(name, "content-md5" | "content-type")
+}
+
+/// The lower-case name of a header that a presigned URL carries in its query.
+pub fn hoisted(name: &str) -> Option<String> {
+    let prefix = name.get(..X_AMZ.len())?;
+    prefix
+        .eq_ignore_ascii_case(X_AMZ)
+        .then(|| name.to_ascii_lowercase())
+}
 
 /// Checks the name of a bucket to be looked up. What it lets through need not exist.
 pub fn check_bucket(name: &str) -> Result<()> {

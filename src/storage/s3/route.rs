@@ -8,6 +8,8 @@ mod address;
 mod rows;
 mod table;
 
+use std::cell::LazyCell;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
@@ -124,6 +126,12 @@ pub fn bucket_of(arrival: &Arrival<'_>, path: &str) -> Result<Option<(Box<str>, 
     Ok(bucket
         .filter(|_| key.is_none())
         .map(|bucket| (bucket, style)))
+}
+
+/// The bucket before a base domain in the host.
+pub fn virtual_host_bucket(arrival: &Arrival<'_>) -> Result<Option<Box<str>>> {
+    let Address { bucket, style, .. } = address(arrival, "/")?;
+    Ok(bucket.filter(|_| style == Style::VirtualHost))
 }
 
 impl S3Request {
@@ -341,7 +349,9 @@ fn parse_query(raw: &str) -> Result<Query> {
     if raw.is_empty() {
         return Ok(query);
     }
-    let presigned = raw.contains("X-Amz-Signature=");
+    // What may be here because of it, the signature has covered.
+    let presigned_v2 = LazyCell::new(|| raw.contains("AWSAccessKeyId="));
+    let presigned = LazyCell::new(|| raw.contains("X-Amz-Signature=") || *presigned_v2);
     for (count, pair) in raw.split('&').filter(|pair| !pair.is_empty()).enumerate() {
         if count >= QUERY_PAIRS_MAX {
             return Err(invalid("Too many query parameters."));
@@ -352,8 +362,11 @@ fn parse_query(raw: &str) -> Result<Query> {
         if names::PRESIGN_QUERY.contains(&&*name) || names::DROPPED_QUERY.contains(&&*name) {
             continue;
         }
-        if let Some(name) = hoisted_name(&name) {
-            if !presigned {
+        if names::is_of_signature_v2(&name) && *presigned_v2 {
+            continue;
+        }
+        if let Some(name) = names::hoisted(&name) {
+            if !*presigned {
                 return Err(unknown_parameter(&name));
             }
             let header =
@@ -377,14 +390,6 @@ fn parse_query(raw: &str) -> Result<Query> {
         query.pairs.push((name, value.into()));
     }
     Ok(query)
-}
-
-/// The lower-case name of a header that a presigned URL carries in its query.
-fn hoisted_name(name: &str) -> Option<String> {
-    let prefix = name.get(..names::X_AMZ.len())?;
-    prefix
-        .eq_ignore_ascii_case(names::X_AMZ)
-        .then(|| name.to_ascii_lowercase())
 }
 
 /// Checks one header against the row; returns the access that it asks for.
@@ -521,7 +526,7 @@ fn invalid(message: &'static str) -> Error {
 }
 
 #[cfg(test)]
-pub(super) use table::row_of;
+pub(super) use table::{row_of, selects};
 #[cfg(test)]
 pub(super) use tests::sample;
 

@@ -147,6 +147,15 @@ def azure(container, key):
     return BlobClient(at["endpoint"], container, key, credential={"account_name": at["account"], "account_key": at["key"]})
 
 
+def azure_names(container):
+    """What is in it, past Aqueduct."""
+    from azure.storage.blob import ContainerClient
+
+    at = BED["azure"]
+    inside = ContainerClient(at["endpoint"], container, credential={"account_name": at["account"], "account_key": at["key"]})
+    return list(inside.list_blob_names())
+
+
 def _in_azure(container, key):
     from azure.core.exceptions import ResourceNotFoundError
 

@@ -2,6 +2,10 @@
 
 import hashlib
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from botocore.exceptions import ClientError
 
 import bed
 from bed import MIB, Case, client, fresh, name, stored, through_aqueduct
@@ -120,6 +124,68 @@ class Multipart(Case):
         out = io.BytesIO()
         s3.download_fileobj(self.where["Bucket"], self.where["Key"], out)
         self.assertEqual(out.getvalue(), body)
+
+
+class Concurrent(Case):
+    """Many uploads of one key at once."""
+
+    COUNT = 200
+
+    def setUp(self):
+        self.where = {"Bucket": name("one"), "Key": fresh("concurrent") + "k"}
+        # Without retries: each answer is looked at.
+        self.s3 = client(max_pool_connections=self.COUNT, retries={"total_max_attempts": 1})
+        self.open = threading.Barrier(self.COUNT, timeout=60)
+
+    def parts(self, number):
+        """One in 25 has two, of which the first has S3's least size; no two uploads have a byte in common."""
+        unit = f"<{number:06}>".encode()
+        tail = unit * 8192
+        return [unit * (5 * MIB // len(unit)), tail] if number % 25 == 0 else [tail]
+
+    def upload(self, number):
+        """The ETag of the completed upload, or the code of its refusal."""
+        upload = dict(self.where, UploadId=self.s3.create_multipart_upload(**self.where)["UploadId"])
+        sent = [{"PartNumber": at, "ETag": self.s3.upload_part(**upload, PartNumber=at, Body=part)["ETag"]}
+                for at, part in enumerate(self.parts(number), 1)]
+        self.open.wait()
+        try:
+            return self.s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": sent})["ETag"]
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    def left_over(self):
+        """What is at the store under names of Aqueduct's own."""
+        place = bed.BED["buckets"]["one"]
+        bucket, roots = place["upstream"], (".aqueduct/", place["prefix"] + ".aqueduct/")
+        if bed.STORE == "gcs":
+            names = bed.gcs("names", bucket=bucket)
+        elif bed.STORE == "azure":
+            names = bed.azure_names(bucket)
+        else:
+            pages = bed.store().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+            names = [one["Key"] for page in pages for one in page.get("Contents", [])]
+        return {one for one in names if one.startswith(roots)}
+
+    def test_uploads_of_one_key(self):
+        before = self.left_over()
+        with ThreadPoolExecutor(self.COUNT) as pool:
+            outcomes = dict(enumerate(pool.map(self.upload, range(self.COUNT))))
+        done = {number: outcome for number, outcome in outcomes.items() if outcome.startswith('"')}
+        if bed.STORE == "azure":
+            # The service drops all blocks that wait at a key when some are committed: their clients begin anew.
+            self.assertEqual(set(outcomes.values()) - set(done.values()) - {"NoSuchUpload"}, set())
+            self.assertTrue(done)
+        else:
+            self.assertEqual(len(done), self.COUNT, outcomes)
+        got = self.s3.get_object(**self.where)
+        body = got["Body"].read()
+        winner = int(body[1:7])
+        self.assertIn(winner, done, "an upload whose client was refused")
+        self.assertTrue(body == b"".join(self.parts(winner)), "not one upload's content, whole")
+        self.assertEqual(got["ETag"], done[winner])
+        self.assertNotIn("Uploads", self.s3.list_multipart_uploads(Bucket=self.where["Bucket"], Prefix=self.where["Key"]))
+        self.assertEqual(self.left_over() - before, set())
 
 
 class Checksums(Case):

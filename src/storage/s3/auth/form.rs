@@ -25,10 +25,6 @@ pub(super) struct FormClaim<'a> {
 
 impl<'a> FormClaim<'a> {
     pub(super) fn parse(fields: &'a Fields) -> Result<Self> {
-        const OF_VERSION_2: [&str; 2] = ["awsaccesskeyid", "signature"];
-        if OF_VERSION_2.iter().any(|name| fields.field(name).is_some()) {
-            return Err(unsupported_scheme("AWS"));
-        }
         if fields.field(names::SECURITY_TOKEN).is_some() {
             return Err(token_unsupported());
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, DATE};
+use http::header::DATE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
 
@@ -23,8 +23,8 @@ const SIGNED_HEADERS_MAX: usize = 4096;
 const REGION_BYTES_MAX: usize = 64;
 
 static X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static(names::CONTENT_SHA256);
-static X_AMZ_DATE: HeaderName = HeaderName::from_static(names::DATE);
-static X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static(names::SECURITY_TOKEN);
+pub(super) static X_AMZ_DATE: HeaderName = HeaderName::from_static(names::DATE);
+pub(super) static X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static(names::SECURITY_TOKEN);
 
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 
@@ -60,18 +60,14 @@ enum Mode {
 }
 
 impl<'a> Claim<'a> {
-    pub(super) fn parse(arrival: &Arrival<'a>) -> Result<Self> {
+    pub(super) fn parse(
+        arrival: &Arrival<'a>,
+        authorization: Option<&'a HeaderValue>,
+    ) -> Result<Self> {
         let query = text::split_once(arrival.target, b'?').map_or("", |(_, query)| query);
         let presigned = Presigned::parse(query)?;
-        let header = one(arrival.headers, &AUTHORIZATION)?;
-        let claim = match (header, presigned) {
-            (Some(_), Some(_)) => {
-                return Err(Error::new(
-                    Kind::InvalidArgument,
-                    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, \
-                     Signature query string parameter or the Authorization header should be specified",
-                ));
-            }
+        let claim = match (authorization, presigned) {
+            (Some(_), Some(_)) => return Err(only_one_mechanism()),
             (None, None) => {
                 return Err(Error::new(Kind::AuthMissing, "Access Denied")
                     .with_detail("the request is anonymous"));
@@ -247,7 +243,8 @@ impl<'a> Presigned<'a> {
                 "X-Amz-Security-Token" => &mut presigned.security_token,
                 "X-Amz-Signature" => &mut presigned.signature,
                 "X-Amz-SignedHeaders" => &mut presigned.signed_headers,
-                "AWSAccessKeyId" | "Signature" => return Err(unsupported_scheme("AWS")),
+                // Without a header it would be for Version 2 to tell.
+                "AWSAccessKeyId" | "Signature" => return Err(only_one_mechanism()),
                 _ => continue,
             };
             any = true;
@@ -260,7 +257,8 @@ impl<'a> Presigned<'a> {
     }
 }
 
-fn decode(value: &str) -> Option<Cow<'_, str>> {
+/// A part of a query.
+pub(super) fn decode(value: &str) -> Option<Cow<'_, str>> {
     match escape::decode(value.as_bytes(), Plus::Space).ok()? {
         // Nothing was escaped, so it is the text that it was.
         Cow::Borrowed(_) => Some(Cow::Borrowed(value)),
@@ -311,6 +309,21 @@ pub(super) fn parse_credential<'a>(
             region: Cow::Owned(text[region_from..region_to].to_owned()),
         },
     })
+}
+
+/// The payload of a request whose signature nothing can be chained to.
+pub(super) fn whole_payload(headers: &HeaderMap) -> Result<Payload> {
+    let Some(declared) = one(headers, &X_AMZ_CONTENT_SHA256)? else {
+        return Ok(Payload::Unsigned);
+    };
+    match parse_mode(ascii(declared).ok_or_else(bad_content_sha256)?)? {
+        Mode::Unsigned => Ok(Payload::Unsigned),
+        Mode::Sha256(hash) => Ok(Payload::Sha256(hash)),
+        Mode::SignedChunks { .. } | Mode::UnsignedTrailer => Err(Error::new(
+            Kind::InvalidRequest,
+            "Payloads in chunks are not supported with Signature Version 2.",
+        )),
+    }
 }
 
 fn parse_mode(declared: &str) -> Result<Mode> {
@@ -372,14 +385,17 @@ fn check_signed_headers(list: &str, headers: &HeaderMap) -> Result<()> {
 }
 
 /// A value as text, if it is ASCII.
-fn ascii(value: &HeaderValue) -> Option<&str> {
+pub(super) fn ascii(value: &HeaderValue) -> Option<&str> {
     // Many bytes at a time, which `to_str` does not.
     let text = std::str::from_utf8(value.as_bytes()).ok()?;
     text.is_ascii().then_some(text)
 }
 
 /// The one value of a header.
-fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>> {
+pub(super) fn one<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>> {
     let Some(first) = headers.get(name) else {
         return Ok(None);
     };
@@ -398,6 +414,14 @@ fn unsigned_header(name: &str) -> Error {
         "There were headers present in the request which were not signed",
     )
     .with_param(name.to_owned())
+}
+
+pub(super) fn only_one_mechanism() -> Error {
+    Error::new(
+        Kind::InvalidArgument,
+        "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, \
+         Signature query string parameter or the Authorization header should be specified",
+    )
 }
 
 pub(super) fn unsupported_scheme(scheme: &str) -> Error {

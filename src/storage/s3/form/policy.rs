@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Fields, POLICY, SIGNATURE, is_ignored};
+use super::{ACCESS_KEY_ID_V2, Fields, POLICY, SIGNATURE, SIGNATURE_V2, is_ignored};
 use crate::error::{Error, Kind, Result};
 
 /// Conditions of one policy. Stops a small document from making us compare for long.
@@ -99,7 +99,11 @@ impl Policy {
             .iter()
             .map(|(name, _)| name)
             .chain(["bucket", "key"])
-            .filter(|name| !matches!(*name, POLICY | SIGNATURE) && !is_ignored(name))
+            .filter(|name| {
+                let of_signature =
+                    matches!(*name, POLICY | SIGNATURE | ACCESS_KEY_ID_V2 | SIGNATURE_V2);
+                !of_signature && !is_ignored(name)
+            })
             .filter(|name| !self.covers(name))
             .collect();
         match extra.first() {

@@ -197,6 +197,12 @@ pub(super) fn selector(name: &str) -> Option<&'static str> {
     SELECTORS.iter().copied().find(|known| *known == name)
 }
 
+/// Whether a query parameter chooses an operation.
+#[cfg(test)]
+pub(crate) fn selects(name: &str) -> bool {
+    selector(name).is_some()
+}
+
 /// The static form of any other query parameter's name that some row lists.
 pub(super) fn parameter(name: &str) -> Option<&'static str> {
     PARAMETERS.iter().copied().find(|known| *known == name)
