@@ -502,7 +502,7 @@ fn count_fallback(
 }
 
 /// The `model` label: configured names only, so that clients cannot make series.
-fn label<'a>(endpoint: &AiEndpoint, model: &'a str) -> &'a str {
+pub(super) fn label<'a>(endpoint: &AiEndpoint, model: &'a str) -> &'a str {
     if endpoint.by_name.contains_key(model) {
         model
     } else {

@@ -12,12 +12,12 @@ use crate::ai::plan::Candidate;
 use crate::ai::route::Inference;
 use crate::ai::sse;
 use crate::ai::tap::{SseTap, UsageChunk};
-use crate::ai::usage::{Ending, JsonTap, Notes};
+use crate::ai::usage::{JsonTap, Notes};
 use crate::error::{Error, Fault, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
 use crate::proxy::ai::Heard;
-use crate::proxy::ai::account::{Timing, account, count_abort, ending};
+use crate::proxy::ai::account::{Timing, account, count_abort};
 use crate::proxy::ai::lane::Translated;
 use crate::proxy::client::{AnswerHead, Client};
 use crate::proxy::engine::{Arrived, Engine};
@@ -140,7 +140,7 @@ async fn translate(
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     let framing = downstream::Framing::Exact;
     let head = client_head(client, arrived, record, (status, &headers), served, framing);
-    account(record, served, &notes, &timing, Ending::Complete);
+    account(record, served, &notes, &timing, None);
     start(client, record, &mut Some(head))?;
     write(client, record, body).await?;
     Ok(true)
@@ -244,7 +244,7 @@ async fn stream(
     };
     let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
     let cut = finish_tap(client, record, &mut head, &mut timing, &mut tap, ended).await;
-    account(record, served, tap.notes(), &timing, ending(cut.as_ref()));
+    account(record, served, tap.notes(), &timing, cut.as_ref());
     if let Some(error) = cut {
         let side = if gone {
             AbortSide::Client
@@ -379,8 +379,7 @@ async fn whole(
         .session
         .set_read_timeout(Some(resource.timeouts.idle));
     let upstream_head = answer.head()?;
-    let counts =
-        upstream_head.status.is_success() && downstream::is_readable(&upstream_head.headers);
+    let counts = upstream_head.status.is_success();
     let mut refusal = (!upstream_head.status.is_success()).then(Vec::new);
     let shown = (upstream_head.status, &upstream_head.headers);
     let framing = downstream::Framing::Exact;
@@ -413,7 +412,7 @@ async fn whole(
     };
     tap.finish(end, &mut Chunks::new())?;
     if counts {
-        account(record, served, tap.notes(), &timing, ending(cut.as_ref()));
+        account(record, served, tap.notes(), &timing, cut.as_ref());
     }
     if let Some(error) = cut {
         return Err(error);
