@@ -6,6 +6,7 @@
 
 mod account;
 mod body;
+mod catalog;
 mod deliver;
 mod lane;
 mod models;
@@ -36,6 +37,8 @@ use crate::proxy::record::{AiRecord, Record};
 use crate::proxy::{cors, head, ids, relay, respond, storage};
 use crate::sabotage::{self, Point};
 use crate::telemetry::labels::{Op, Proto};
+
+pub use catalog::catalog;
 
 /// Of a refusal, read to see whether it blames what we added.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
