@@ -50,6 +50,8 @@ mod keys;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod metrics;
