@@ -48,6 +48,8 @@ mod http2;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod lane_streams;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod ledger;
