@@ -11,6 +11,7 @@ use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as Serving;
 use pingora::services::listening::Service;
+use socket2::SockRef;
 
 use crate::config::snapshot::{Listen, ListenAddress};
 use crate::error::{Error, Kind, Result};
@@ -24,6 +25,11 @@ use crate::proxy::service::Listener;
 /// doubles what an idle connection costs and gains nothing that could be measured. Without TLS there is none: heads
 /// and bodies are read into buffers of their own.
 const TLS_READ_BUFFER: usize = 8 * 1024;
+
+/// What may wait to be sent to one client, in bytes, while what was sent already is on its way
+/// (`TCP_NOTSENT_LOWAT`, `tcp(7)`). The kernel's own limit is the whole send buffer: hundreds of downloads that nobody
+/// reads filled it with megabytes each, and everybody else waited for that.
+const UNSENT_MAX: u32 = 256 * 1024;
 
 /// A listener that is ready to be started.
 pub(super) struct Bound {
@@ -109,9 +115,16 @@ fn bind_tcp(address: SocketAddr) -> Result<(SocketAddr, RawFd)> {
         )
     };
     let listener = TcpListener::bind(address).map_err(cannot)?;
-    listener.set_nonblocking(true).map_err(cannot)?;
+    prepare(&listener).map_err(cannot)?;
     let bound = listener.local_addr().map_err(cannot)?;
     Ok((bound, listener.into_raw_fd()))
+}
+
+/// What accepted sockets inherit, and what accepting needs: systemd's sockets block, and each wait for a client would
+/// hold a thread of the runtime.
+fn prepare(listener: &TcpListener) -> std::io::Result<()> {
+    SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_MAX)?;
+    listener.set_nonblocking(true)
 }
 
 fn tcp(address: &str) -> ListenerConfig {
@@ -135,7 +148,7 @@ impl Passed {
         }
     }
 
-    /// Takes a socket. It comes as one that blocks: each wait for a client would hold a thread of the runtime.
+    /// Takes a socket.
     fn take(&mut self, name: &str) -> Result<RawFd> {
         let unusable = |why: &dyn std::fmt::Display| {
             // Read by whoever starts the process, not by a client.
@@ -150,9 +163,7 @@ impl Passed {
         let socket = socket
             .map_err(|error| unusable(&error))?
             .ok_or_else(|| unusable(&"systemd passed no socket of this name"))?;
-        socket
-            .set_nonblocking(true)
-            .map_err(|error| unusable(&error))?;
+        prepare(&socket).map_err(|error| unusable(&error))?;
         Ok(socket.into_raw_fd())
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! No DTD is accepted, so there are no entities but XML's own five.
 
+use std::borrow::Cow;
+
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
@@ -59,20 +61,20 @@ pub struct Node<'p, 'a> {
     pub path: &'p [&'a str],
     /// The start tag as it is written, attributes included. Empty at the element's end.
     pub tag: &'a str,
-    pub part: Part,
+    pub part: Part<'a>,
 }
 
-pub enum Part {
+pub enum Part<'a> {
     Open,
-    /// The element's own text, decoded.
-    Close(String),
+    /// The element's own text, decoded: a piece of the document wherever nothing in it was written as a reference.
+    Close(Cow<'a, str>),
 }
 
 /// Calls `visit` at the start and end of each element. Text beside elements is only allowed to be white space.
 pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>) -> Result<()> {
     let mut reader = Reader::from_str(text);
     let mut path: Vec<&'a str> = Vec::new();
-    let mut own = String::new();
+    let mut own: Cow<'a, str> = Cow::default();
     let mut roots = 0usize;
     loop {
         let from = position(&reader);
@@ -88,7 +90,7 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>
                     return Err(malformed());
                 }
                 path.push(name);
-                own.clear();
+                own = Cow::default();
                 visit(Node {
                     path: &path,
                     tag: text.get(from..position(&reader)).unwrap_or_default(),
@@ -98,7 +100,7 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>
                     visit(Node {
                         path: &path,
                         tag: "",
-                        part: Part::Close(String::new()),
+                        part: Part::Close(Cow::default()),
                     })?;
                     path.pop();
                 }
@@ -115,13 +117,23 @@ pub fn walk<'a>(text: &'a str, mut visit: impl FnMut(Node<'_, 'a>) -> Result<()>
             Event::Eof | Event::DocType(_) => return Err(malformed()),
             Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
             Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
-                push_decoded(&mut own, &event).ok_or_else(malformed)?;
+                let written = text.get(from..position(&reader)).unwrap_or_default();
+                if matches!(event, Event::Text(_)) && is_plain(written) {
+                    own += written;
+                } else {
+                    push_decoded(own.to_mut(), &event).ok_or_else(malformed)?;
+                }
                 if path.is_empty() && !is_blank(&own) {
                     return Err(malformed());
                 }
             }
         }
     }
+}
+
+/// Whether text means what is written. Line ends may have to become others.
+fn is_plain(written: &str) -> bool {
+    memchr::memchr(b'\r', written.as_bytes()).is_none()
 }
 
 fn is_blank(text: &str) -> bool {
@@ -175,4 +187,45 @@ pub fn malformed() -> Error {
         Kind::MalformedBody,
         "The XML you provided was not well-formed or did not validate against our published schema",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(document: &str) -> Vec<Cow<'_, str>> {
+        let mut found = Vec::new();
+        walk(document, |node| {
+            if let Part::Close(text) = node.part {
+                found.push(text);
+            }
+            Ok(())
+        })
+        .unwrap();
+        found
+    }
+
+    #[test]
+    fn text_that_means_what_is_written_is_not_copied() {
+        let found = texts("<a>plain \u{fc}</a>");
+        assert!(matches!(found[..], [Cow::Borrowed("plain \u{fc}")]));
+    }
+
+    #[test]
+    fn text_in_pieces_is_put_together() {
+        assert_eq!(
+            texts("<a>1 &lt; 2<!-- no --> &#38;<![CDATA[ <3]]></a>"),
+            ["1 < 2 & <3"]
+        );
+    }
+
+    #[test]
+    fn line_ends_become_line_feeds() {
+        assert_eq!(texts("<a>one\r\ntwo\rthree</a>"), ["one\ntwo\nthree"]);
+    }
+
+    #[test]
+    fn an_element_after_its_children_has_their_text_no_more() {
+        assert_eq!(texts("<a> <b>x</b> </a>"), ["x", " "]);
+    }
 }

@@ -130,8 +130,8 @@ impl Told {
         let _cut = xml::walk(document, |node| {
             if let Part::Close(text) = node.part {
                 match node.path {
-                    ["Error", "Code"] => told.code = text,
-                    ["Error", "Message"] => told.message = text,
+                    ["Error", "Code"] => told.code = text.into_owned(),
+                    ["Error", "Message"] => told.message = text.into_owned(),
                     _ => {}
                 }
             }

@@ -2,6 +2,8 @@
 
 mod listing;
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -57,15 +59,14 @@ pub(super) fn put_tags(tags: &Tags) -> Bytes {
 
 pub(super) fn tags(document: &[u8]) -> Result<Tags> {
     let mut tags = Tags::default();
-    let (mut key, mut value) = (String::new(), String::new());
+    let (mut key, mut value) = (Cow::default(), Cow::default());
     read(document, "Tags", |node| {
         match (node.path, node.part) {
             (["Tags", "TagSet", "Tag", "Key"], Part::Close(text)) => key = text,
             (["Tags", "TagSet", "Tag", "Value"], Part::Close(text)) => value = text,
             (["Tags", "TagSet", "Tag"], Part::Close(_)) => {
                 tags.insert(&key, &value).map_err(broken)?;
-                key.clear();
-                value.clear();
+                (key, value) = (Cow::default(), Cow::default());
             }
             _ => {}
         }

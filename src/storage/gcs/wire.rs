@@ -90,7 +90,7 @@ pub(super) fn upload_id(document: &[u8]) -> Result<Box<str>> {
         if let (["InitiateMultipartUploadResult", "UploadId"], Part::Close(text)) =
             (node.path, node.part)
         {
-            id = text;
+            id = text.into_owned();
         }
         Ok(())
     })?;
@@ -150,10 +150,16 @@ pub(super) fn deleted(
             (["DeleteResult", "Deleted" | "Error"], Part::Close(_)) => {
                 told.push(std::mem::take(&mut one));
             }
-            (["DeleteResult", _, "Key"], Part::Close(text)) => one.key = text,
-            (["DeleteResult", _, "VersionId"], Part::Close(text)) => one.version = text,
-            (["DeleteResult", "Error", "Code"], Part::Close(text)) => one.code = text,
-            (["DeleteResult", "Error", "Message"], Part::Close(text)) => one.message = text,
+            (["DeleteResult", _, "Key"], Part::Close(text)) => one.key = text.into_owned(),
+            (["DeleteResult", _, "VersionId"], Part::Close(text)) => {
+                one.version = text.into_owned();
+            }
+            (["DeleteResult", "Error", "Code"], Part::Close(text)) => {
+                one.code = text.into_owned();
+            }
+            (["DeleteResult", "Error", "Message"], Part::Close(text)) => {
+                one.message = text.into_owned();
+            }
             _ => {}
         }
         Ok(())

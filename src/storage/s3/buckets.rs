@@ -5,6 +5,8 @@
 //! token holds both: after which name to go on, and by which token the store's page is fetched that holds the next
 //! one. Nothing is kept between two requests.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -183,7 +185,7 @@ pub fn decode_listing(document: &[u8], created: &CreatedBuckets) -> Result<Creat
         region: region(&created.resource).to_owned(),
         ..CreatedPage::default()
     };
-    let (mut name, mut date) = (String::new(), String::new());
+    let (mut name, mut date) = (Cow::default(), String::new());
     wire::walk(text, |node| {
         let Part::Close(text) = node.part else {
             return Ok(());
@@ -196,7 +198,7 @@ pub fn decode_listing(document: &[u8], created: &CreatedBuckets) -> Result<Creat
                 "Buckets",
                 "Bucket",
                 "CreationDate",
-            ] => date = text,
+            ] => date = text.into_owned(),
             ["ListAllMyBucketsResult", "Buckets", "Bucket"] => {
                 let name = std::mem::take(&mut name);
                 let mut date = std::mem::take(&mut date);

@@ -261,12 +261,12 @@ impl Told {
                 return Ok(());
             };
             match node.path {
-                ["Error", "Code"] => told.code = Some(text),
-                ["Error", "Message"] => told.message = text,
+                ["Error", "Code"] => told.code = Some(text.into_owned()),
+                ["Error", "Message"] => told.message = text.into_owned(),
                 ["Error", name] => {
                     let known = DETAILS.iter().find(|known| *known == name);
                     if let Some(known) = known.filter(|_| text.len() <= TEXT_BYTES_MAX) {
-                        told.details.push((known, text));
+                        told.details.push((known, text.into_owned()));
                     }
                 }
                 _ => {}

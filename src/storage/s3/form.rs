@@ -16,6 +16,7 @@ mod file;
 mod parts;
 mod policy;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
@@ -283,7 +284,7 @@ fn redirection(to: &str, bucket: &str, key: &str, etag: &str) -> Option<HeaderVa
 
 /// A `tagging` field's document as the header that `PutObject` takes.
 fn tagging(document: &str) -> Result<String> {
-    let (mut tags, mut key) = (Vec::new(), String::new());
+    let (mut tags, mut key) = (Vec::new(), Cow::default());
     wire::walk(document, |node| {
         match (node.path, node.part) {
             (["Tagging"] | ["Tagging", "TagSet"] | ["Tagging", "TagSet", "Tag"], _)

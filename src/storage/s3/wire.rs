@@ -82,7 +82,7 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete> {
                 if text.is_empty() {
                     return Err(malformed());
                 }
-                entry.key = text;
+                entry.key = text.into_owned();
             }
             (["Delete", "Object", field], Part::Close(text)) => {
                 let known = DELETE_FIELDS.iter().find(|known| **known == *field);
@@ -92,7 +92,7 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete> {
                 if text.is_empty() || entry.others.iter().any(|(name, _)| name == known) {
                     return Err(malformed());
                 }
-                entry.others.push((known, text));
+                entry.others.push((known, text.into_owned()));
             }
             _ => return Err(malformed()),
         }

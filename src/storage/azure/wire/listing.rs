@@ -1,5 +1,7 @@
 //! Listings as Azure writes them: of blobs and of containers.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -39,10 +41,10 @@ pub(in crate::storage::azure) struct Entry<const KEPT: usize> {
 struct Draft<const KEPT: usize> {
     name: Box<str>,
     last_modified: Option<Timestamp>,
-    revision: String,
+    revision: Box<str>,
     size: Option<u64>,
     md5: Option<[u8; 16]>,
-    tier: String,
+    tier: Box<str>,
     created: Option<Timestamp>,
     kept: [Option<Box<str>>; KEPT],
 }
@@ -52,10 +54,10 @@ impl<const KEPT: usize> Default for Draft<KEPT> {
         Self {
             name: Box::default(),
             last_modified: None,
-            revision: String::new(),
+            revision: Box::default(),
             size: None,
             md5: None,
-            tier: String::new(),
+            tier: Box::default(),
             created: None,
             kept: std::array::from_fn(|_| None),
         }
@@ -63,14 +65,14 @@ impl<const KEPT: usize> Default for Draft<KEPT> {
 }
 
 impl<const KEPT: usize> Draft<KEPT> {
-    fn property(&mut self, name: &str, text: String) {
+    fn property(&mut self, name: &str, text: Cow<'_, str>) {
         match name {
             "Creation-Time" => self.created = date::parse_http(text.trim()),
             "Last-Modified" => self.last_modified = date::parse_http(text.trim()),
-            "Etag" => self.revision = text,
+            "Etag" => self.revision = text.into(),
             "Content-Length" => self.size = text.trim().parse().ok(),
             "Content-MD5" => self.md5 = md5(&text),
-            "AccessTier" => self.tier = text,
+            "AccessTier" => self.tier = text.into(),
             _ => {}
         }
     }
@@ -85,10 +87,10 @@ impl<const KEPT: usize> Draft<KEPT> {
         Ok(Entry {
             name: self.name,
             last_modified,
-            revision: Revision(self.revision.into()),
+            revision: Revision(self.revision),
             size,
             md5: self.md5,
-            tier: self.tier.into(),
+            tier: self.tier,
             created: self.created,
             kept: self.kept,
         })
@@ -146,7 +148,7 @@ fn is_encoded(tag: &str) -> bool {
     tag.contains("Encoded=\"true\"")
 }
 
-fn name(text: String, encoded: bool) -> Result<Box<str>> {
+fn name(text: Cow<'_, str>, encoded: bool) -> Result<Box<str>> {
     if !encoded {
         return Ok(text.into());
     }
@@ -156,13 +158,13 @@ fn name(text: String, encoded: bool) -> Result<Box<str>> {
     Ok(decoded.into())
 }
 
-fn some(text: String) -> Option<Box<str>> {
+fn some(text: Cow<'_, str>) -> Option<Box<str>> {
     (!text.is_empty()).then(|| text.into())
 }
 
 pub(in crate::storage::azure) fn containers(document: &[u8]) -> Result<BucketPage> {
     let mut page = BucketPage::default();
-    let (mut name, mut at) = (String::new(), None);
+    let (mut name, mut at) = (Cow::default(), None);
     read(document, "EnumerationResults", |node| {
         match (node.path, node.part) {
             ([_, "Containers", "Container", "Name"], Part::Close(text)) => name = text,

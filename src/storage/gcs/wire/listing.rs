@@ -2,6 +2,8 @@
 //!
 //! Names may come encoded; whether they do is told somewhere in the document, so they are decoded when all was read.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::{broken, read};
@@ -42,10 +44,10 @@ struct Entry {
 }
 
 impl Entry {
-    fn take(&mut self, name: &str, text: String) {
+    fn take(&mut self, name: &str, text: Cow<'_, str>) {
         match name {
-            "Key" => self.key = text,
-            "VersionId" | "Generation" => self.version = Some(text),
+            "Key" => self.key = text.into_owned(),
+            "VersionId" | "Generation" => self.version = Some(text.into_owned()),
             "IsLatest" => self.is_latest = text == "true",
             "LastModified" => self.at = text.parse().ok(),
             "ETag" => self.etag = ETag::parse(&text),
@@ -111,12 +113,12 @@ pub(in crate::storage::gcs) fn objects(document: &[u8], which: Which) -> Result<
         (false, ..) => None,
         (true, Which::Current, Some(token), _) => Some(Next::Token(token.into())),
         (true, Which::Versions, _, Some(key)) => {
-            Some(Next::Marker(name(key, encoded)?, version.map(String::into)))
+            Some(Next::Marker(name(key, encoded)?, version.map(Cow::into)))
         }
         (true, ..) => return Err(broken("a page without the way to the next")),
     };
     for entry in &mut entries {
-        entry.key = name(std::mem::take(&mut entry.key).into(), encoded)?;
+        entry.key = name(String::from(std::mem::take(&mut entry.key)).into(), encoded)?;
     }
     if which == Which::Versions {
         // S3's clients expect the newest of a key first; Google lists the oldest first.
@@ -137,7 +139,7 @@ fn age(entry: &ListedObject) -> Option<u64> {
     entry.version.as_ref()?.0.parse().ok()
 }
 
-fn name(text: String, encoded: bool) -> Result<Box<str>> {
+fn name(text: Cow<'_, str>, encoded: bool) -> Result<Box<str>> {
     if !encoded {
         return Ok(text.into());
     }
@@ -149,7 +151,7 @@ fn name(text: String, encoded: bool) -> Result<Box<str>> {
 
 pub(in crate::storage::gcs) fn buckets(document: &[u8]) -> Result<Vec<ListedBucket>> {
     let mut buckets = Vec::new();
-    let (mut name, mut created_at) = (String::new(), None);
+    let (mut name, mut created_at) = (Cow::default(), None);
     read(document, "ListAllMyBucketsResult", |node| {
         match (node.path, node.part) {
             ([_, "Buckets", "Bucket", "Name"], Part::Close(text)) => name = text,
@@ -207,7 +209,7 @@ pub(in crate::storage::gcs) fn parts(document: &[u8]) -> Result<PiecePage> {
 
 pub(in crate::storage::gcs) fn uploads(document: &[u8]) -> Result<UploadPage> {
     let mut page = UploadPage::default();
-    let (mut key, mut id, mut class) = (String::new(), String::new(), None);
+    let (mut key, mut id, mut class) = (Cow::default(), Cow::default(), None);
     let mut initiated: Option<Timestamp> = None;
     let (mut encoded, mut more) = (false, false);
     let (mut next_key, mut next_id) = (None, None);
@@ -237,7 +239,10 @@ pub(in crate::storage::gcs) fn uploads(document: &[u8]) -> Result<UploadPage> {
         Ok(())
     })?;
     for upload in &mut page.uploads {
-        upload.key = name(std::mem::take(&mut upload.key).into(), encoded)?;
+        upload.key = name(
+            String::from(std::mem::take(&mut upload.key)).into(),
+            encoded,
+        )?;
     }
     let prefixes = prefixes.into_iter().map(|prefix| name(prefix, encoded));
     page.prefixes = prefixes.collect::<Result<_>>()?;

@@ -1,5 +1,7 @@
 //! What is stored beside an object: content headers, user metadata, storage class, tags, encryption.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
@@ -180,7 +182,7 @@ pub(in crate::storage::s3) fn tag_document(document: &[u8]) -> Result<Tags> {
                 let (Some(key), Some(value)) = (key.take(), value.take()) else {
                     return Err(wire::malformed());
                 };
-                let (key, value): (String, String) = (key, value);
+                let (key, value): (Cow<'_, str>, Cow<'_, str>) = (key, value);
                 tags.insert(&key, &value)?;
             }
             (["Tagging", "TagSet", "Tag", "Key" | "Value"], Part::Open) => {}

@@ -1,5 +1,7 @@
 //! Buckets as such: making them, and settings that say what holds anyway.
 
+use std::borrow::Cow;
+
 use super::given::Given;
 use super::{document, not_implemented};
 use crate::error::{Error, Result};
@@ -41,7 +43,7 @@ pub(super) fn only_private(op: &WholeOp, given: &mut Given<'_>) -> Result<()> {
 /// An encryption of new objects that they have anyway: by the provider, with keys of its own.
 pub(super) fn encrypted_by_provider(document: &[u8]) -> Result<()> {
     let text = std::str::from_utf8(document).map_err(|_| wire::malformed())?;
-    let mut algorithm = String::new();
+    let mut algorithm = Cow::default();
     let mut unknown = false;
     wire::walk(text, |node| {
         let ["ServerSideEncryptionConfiguration", inside @ ..] = node.path else {

@@ -1,5 +1,7 @@
 //! The source of a copy: what is asked of it, and what its answer means.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HOST, IF_MATCH, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
@@ -201,7 +203,7 @@ impl Transfer<'_> {
     pub fn tags(&self, document: &[u8]) -> Result<HeaderValue> {
         let text = std::str::from_utf8(document).map_err(odd)?;
         let mut out = Vec::new();
-        let mut name = String::new();
+        let mut name = Cow::default();
         wire::walk(text, |node| {
             match (node.path, node.part) {
                 ([_, "TagSet", "Tag", "Key"], Part::Close(text)) => name = text,

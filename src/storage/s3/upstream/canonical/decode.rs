@@ -1,5 +1,7 @@
 //! Answers as replies.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, StatusCode};
 
 use super::headers::{self, broken};
@@ -81,7 +83,7 @@ fn deleted(delete: &DeleteObject, headers: &HeaderMap) -> Deleted {
 
 fn tags(document: &[u8]) -> Result<Tags> {
     let mut tags = Tags::default();
-    let mut key = String::new();
+    let mut key = Cow::default();
     walk(document, "Tagging", |node| {
         match (node.path, node.part) {
             (["Tagging", "TagSet", "Tag", "Key"], Part::Close(text)) => key = text,
@@ -102,7 +104,7 @@ fn element(document: &[u8], root: &str, name: &str) -> Result<String> {
         if node.path == [root, name]
             && let Part::Close(text) = node.part
         {
-            found = text;
+            found = text.into_owned();
         }
         Ok(())
     })?;

@@ -192,7 +192,7 @@ proptest::proptest! {
         let mut found = None;
         crate::storage::s3::wire::walk(std::str::from_utf8(&translated).unwrap(), |node| {
             if let (["R", "Contents", "Key"], crate::storage::s3::wire::Part::Close(text)) = (node.path, node.part) {
-                found = Some(text);
+                found = Some(text.into_owned());
             }
             Ok(())
         }).unwrap();
