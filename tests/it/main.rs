@@ -7,6 +7,8 @@ mod admin_writes;
 #[cfg(test)]
 mod ai;
 #[cfg(test)]
+mod ai_resources;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod batch_delete;
