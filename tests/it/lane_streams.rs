@@ -29,11 +29,15 @@ const WORDS: usize = 20;
 /// A descriptor at the client, two at the server's ends, one at the provider: those here.
 const DESCRIPTORS_A_STREAM: usize = 2;
 
-/// Few: each is scanned by a debug build until its sockets are full.
-const SLOW_READERS: usize = 8;
+/// Each is translated by a debug build until its sockets are full.
+const SLOW_READERS: usize = 30;
+/// Those before which the process is not warm.
+const FIRST_READERS: usize = 10;
 /// Both directions of a stream, 64 KiB each, and as much again for what is being translated.
 const KIB_A_STREAM_MAX: usize = 256;
-const KIB_AT_ALL_MAX: usize = 64 * 1024;
+/// Of streams that wait for their provider; and of a process that is not warm yet.
+const KIB_AN_OPEN_STREAM_MAX: usize = 100;
+const KIB_AT_ALL_MAX: usize = 16 * 1024;
 /// What the kernel holds for a client, in bytes.
 const RECEIVE_BUFFER: u32 = 16 * 1024;
 
@@ -114,26 +118,29 @@ async fn slow_readers_hold_little_on_every_lane() {
         let mut steps = open_stream(lane, &[]);
         steps.push(Step::Flood(endless));
         let (origin, server) = start(move |_| steps.clone(), "").await;
-        let before = rss_kib(&server);
-        let mut held = Vec::new();
-        for _ in 0..SLOW_READERS {
-            held.push(ask_and_wait(server.ai, &chat(lane.name(), STREAM)).await);
+        let (mut held, mut grown) = (Vec::new(), 0);
+        for readers in [FIRST_READERS, FIRST_READERS + SLOW_READERS] {
+            let before = rss_kib(&server);
+            while held.len() < readers {
+                held.push(ask_and_wait(server.ai, &chat(lane.name(), STREAM)).await);
+            }
+            origin
+                .until("every request", |seen| seen.requests.len() == readers)
+                .await;
+            origin.until_held_back().await;
+            grown = rss_kib(&server).saturating_sub(before);
         }
-        origin
-            .until("every request", |seen| seen.requests.len() == SLOW_READERS)
-            .await;
-        origin.until_held_back().await;
-        let grown = rss_kib(&server).saturating_sub(before);
         assert!(
-            grown < SLOW_READERS * KIB_A_STREAM_MAX + KIB_AT_ALL_MAX,
+            grown < SLOW_READERS * KIB_A_STREAM_MAX,
             "{lane:?}: {grown} KiB for {SLOW_READERS} slow readers"
         );
         for stream in &held {
             assert_eq!(stream.peek(&mut [0; 1]).await.unwrap(), 1, "{lane:?}");
         }
+        let readers = held.len();
         drop(held);
         origin
-            .until("the end of every stream", |seen| seen.ended == SLOW_READERS)
+            .until("the end of every stream", |seen| seen.ended == readers)
             .await;
     }
 }
@@ -183,6 +190,7 @@ async fn many_streams_at_once_come_whole_on_every_lane() {
             steps
         };
         let (origin, server) = start(script, "").await;
+        let before = rss_kib(&server);
         let mut clients = JoinSet::new();
         for _ in 0..count {
             let request = chat(lane.name(), STREAM);
@@ -198,6 +206,11 @@ async fn many_streams_at_once_come_whole_on_every_lane() {
         origin
             .until("every stream to wait", |seen| seen.waiting == count)
             .await;
+        let grown = rss_kib(&server).saturating_sub(before);
+        assert!(
+            grown < count * KIB_AN_OPEN_STREAM_MAX + KIB_AT_ALL_MAX,
+            "{lane:?}: {grown} KiB for {count} open streams"
+        );
         go.add_permits(count);
         let mut texts = HashSet::new();
         while let Some(text) = within("a stream", clients.join_next()).await {

@@ -29,6 +29,9 @@ use crate::telemetry::labels::AbortSide;
 /// Silence on a stream before the client is told that it is alive.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
+/// Read at once of a stream that is translated: what a client is told of it is longer, and waits for the client.
+const PIECE_BYTES_MAX: usize = 8 * 1024;
+
 /// Of a refusal that is handed on, kept to log its code.
 const REFUSAL_KEPT_BYTES_MAX: usize = 8 * 1024;
 
@@ -164,6 +167,14 @@ impl Reader {
         }
     }
 
+    /// Takes as much of a chunk as is read at once.
+    fn piece(&self, chunk: &mut Bytes) -> Bytes {
+        match self {
+            Self::Tap(_) => std::mem::take(chunk),
+            Self::Lane(_) => chunk.split_to(chunk.len().min(PIECE_BYTES_MAX)),
+        }
+    }
+
     fn finish(&mut self, end: End, out: &mut Chunks) -> Result<()> {
         match self {
             Self::Tap(tap) => tap.finish(end, out),
@@ -219,27 +230,20 @@ async fn stream(
                 }
             }
         };
-        let mut out = Chunks::new();
-        let read = match chunk {
-            Ok(Some(chunk)) => tap.push(chunk, &mut out),
+        let chunk = match chunk {
+            Ok(Some(chunk)) => chunk,
             Ok(None) => break End::Clean,
             Err(error) => break End::Cut(error),
         };
-        if served.has_next && head.is_some() && tap.notes().failed {
-            return Err(failed_first());
-        }
-        let says_nothing = out.is_empty();
-        if let Err(gone) = pass(client, record, &mut head, &mut timing, out).await {
-            break End::Cut(gone);
-        }
-        // What the provider said before it failed was said.
-        if let Err(error) = read {
-            break End::Cut(error);
-        }
+        let to = (&mut *client, &mut *record, &mut head, &mut timing);
+        let handed = hand_on(to, &mut tap, chunk, served).await;
         // Not before: a client that reads slowly is no silence of the resource.
         heard_at = Instant::now();
-        if !says_nothing {
-            told_at = heard_at;
+        match handed {
+            Ok(Handed::Something) => told_at = heard_at,
+            Ok(Handed::Nothing) => {}
+            Ok(Handed::FailedFirst) => return Err(failed_first()),
+            Err(error) => break End::Cut(error),
         }
     };
     let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
@@ -257,6 +261,43 @@ async fn stream(
     start(client, record, &mut head)?;
     engine.dialer.release(answer.link).await;
     Ok(true)
+}
+
+/// What became of a chunk.
+enum Handed {
+    Something,
+    Nothing,
+    /// It says that the stream failed, and nothing was handed on before.
+    FailedFirst,
+}
+
+/// Reads a chunk and hands on what it gives, piece by piece.
+async fn hand_on(
+    (client, record, head, timing): (
+        &mut Client,
+        &mut Record,
+        &mut Option<AnswerHead>,
+        &mut Timing,
+    ),
+    tap: &mut Reader,
+    mut chunk: Bytes,
+    served: &Served<'_>,
+) -> Result<Handed> {
+    let mut handed = Handed::Nothing;
+    while !chunk.is_empty() {
+        let mut out = Chunks::new();
+        let read = tap.push(tap.piece(&mut chunk), &mut out);
+        if served.has_next && head.is_some() && tap.notes().failed {
+            return Ok(Handed::FailedFirst);
+        }
+        if !out.is_empty() {
+            handed = Handed::Something;
+        }
+        pass(client, record, head, timing, out).await?;
+        // What the provider said before it failed was said.
+        read?;
+    }
+    Ok(handed)
 }
 
 /// A stream that starts with an error: until a byte of it is handed on, the next resource may do better.
