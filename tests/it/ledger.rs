@@ -469,6 +469,56 @@ async fn each_resource_that_was_asked_has_its_call() {
 }
 
 #[tokio::test]
+async fn what_a_call_of_several_parts_spent_before_it_failed_is_counted() {
+    let models = [(Lane::Bedrock, "parts", TITAN)];
+    let bed = bed(&models).await;
+    let script = Origin::start(|_, index| {
+        if index == 0 {
+            json(r#"{"embedding":[1,0.5],"inputTextTokenCount":4}"#)
+        } else {
+            answer("400 No", r#"{"message":"no"}"#)
+        }
+    })
+    .await;
+    lanes::add(&bed.server, script.address, "", &models).await;
+    let body = r#"{"model":"parts","input":["one","two"],"encoding_format":"float"}"#;
+    let asked = lanes::request("/v1/embeddings", body);
+    let mut client = lanes::send(&bed.server, &asked).await;
+    assert_eq!(client.response().await.status, 400);
+    let expected = Row {
+        calls: 1,
+        errors: 1,
+        partial: 1,
+        usage: Usage {
+            input: 4,
+            ..Usage::default()
+        },
+        ..Row::default()
+    };
+    bed.check(Lane::Bedrock, "parts", &expected).await;
+}
+
+#[tokio::test]
+async fn a_crash_takes_no_more_than_what_came_after_the_last_write() {
+    let mut bed = bed(&[]).await;
+    bed.ask(json(&Lane::Google.whole()), &chat("google", ""))
+        .await;
+    let file = bed.server.dir.path().join("state/ledger.json");
+    within("the ledger to be written", async {
+        while !file.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let pid = bed.server.pid();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    bed.server.ended().await;
+    bed.server.restart("").await;
+    let rows = bed.rows("google", 1).await;
+    assert_eq!(rows[0].1, reported(Lane::Google.usage()));
+}
+
+#[tokio::test]
 async fn what_was_spent_outlives_a_restart_a_reload_and_the_key() {
     let mut bed = bed(&[]).await;
     bed.ask(json(&Lane::Google.whole()), &chat("google", ""))

@@ -29,6 +29,8 @@ struct Asked {
     sent: Instant,
     /// How often it was about to be asked.
     times: u32,
+    /// What parts of the call spent that were answered, where it takes several.
+    seen: Option<Usage>,
     counted: Option<Counted>,
     /// When the next one was asked, and why.
     over: Option<(Instant, Cow<'static, str>)>,
@@ -79,6 +81,7 @@ impl Calls {
             resource: Arc::clone(resource),
             sent: now,
             times: 1,
+            seen: None,
             counted: None,
             over: None,
         });
@@ -105,6 +108,13 @@ impl Calls {
         }
         let asked = self.0.remove(at);
         self.0.push(asked);
+    }
+
+    /// Notes what the last call has spent so far, for the case that nothing is made of it.
+    pub fn sees(&mut self, usage: Usage) {
+        if let Some(last) = self.0.last_mut() {
+            last.seen = Some(usage);
+        }
     }
 
     /// Notes what the last call's answer came to.
@@ -185,7 +195,9 @@ impl Record {
         }
         // Whoever leaves has sent its prompt, and that is paid for.
         let is_left = over.is_none() && self.kind == Some(Kind::ClientGone);
-        let unseen = Notes::default().usage(self.bytes_in, Ending::Cut);
+        let spent = asked
+            .seen
+            .or_else(|| is_left.then(|| Notes::default().usage(self.bytes_in, Ending::Cut)));
         let model = match &repository.ai {
             Some(endpoint) => ai::label(endpoint, &ai.model_requested),
             None => crate::telemetry::meters::OTHER_MODEL,
@@ -193,12 +205,8 @@ impl Record {
         Told {
             asked,
             meters: repository.meters.model(&asked.resource.meters, model),
-            tokens: if is_left {
-                tokens(unseen)
-            } else {
-                Tokens::default()
-            },
-            source: is_left.then(|| source(unseen.source)),
+            tokens: spent.map(tokens).unwrap_or_default(),
+            source: spent.map(|_| TokenSource::Partial),
             error: (!is_left).then(why),
             took,
         }

@@ -10,6 +10,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -25,6 +27,10 @@ const VERSION: u32 = 1;
 
 /// Bytes of the file, some three times what the most rows take. Stops a wrong file from being read whole.
 const FILE_BYTES_MAX: u64 = 128 << 20;
+
+/// Two seconds: what holds the lock writes a file.
+const LOCK_TRIES_MAX: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -108,13 +114,7 @@ impl LedgerFile {
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir)?;
         }
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.path.with_file_name(LOCK_NAME))?;
-        flock(&lock, FlockOperation::LockExclusive)?;
+        let _held = lock(&self.path.with_file_name(LOCK_NAME))?;
         self.take_in(ledger, now)?;
         ledger.prune(is_key);
         let rows: HashMap<Account, Sums> = ledger.rows().collect();
@@ -187,6 +187,22 @@ impl LedgerFile {
         let written = Identity::of(&out.get_ref().metadata()?);
         fs::rename(&temporary, &self.path)?;
         Ok(written)
+    }
+}
+
+/// Held until the file is dropped. Waits for another process a moment, and not for one that hangs.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(false);
+    let file = options.mode(0o600).open(path)?;
+    let mut tries = LOCK_TRIES_MAX;
+    loop {
+        tries -= 1;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if tries > 0 => thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error.into()),
+            Ok(()) => return Ok(file),
+        }
     }
 }
 

@@ -176,6 +176,50 @@ fn what_two_processes_count_is_added_up() {
 }
 
 #[test]
+fn nothing_is_lost_between_threads() {
+    const THREADS: u64 = 4;
+    const CALLS: u64 = 5_000;
+    let ledger = Ledger::default();
+    std::thread::scope(|scope| {
+        let adding: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    for number in 0..CALLS {
+                        let key = u128::from(number % 7 + 1);
+                        ledger.add(&account(key, "a"), &call(2, 1, 1));
+                    }
+                })
+            })
+            .collect();
+        while !adding
+            .iter()
+            .all(std::thread::ScopedJoinHandle::is_finished)
+        {
+            ledger.prune_to(2, |_| false);
+        }
+    });
+    let total = total(&ledger);
+    assert_eq!(total.of(Column::Calls), THREADS * CALLS);
+    assert_eq!(total.of(Column::Input), 2 * THREADS * CALLS);
+}
+
+#[test]
+fn a_process_that_hangs_with_the_lock_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, mut file) = open(dir.path());
+    ledger.add(&account(1, "a"), &call(1, 1, 1));
+    file.flush(&ledger, |_| true, now()).unwrap();
+    let hangs = fs::File::open(dir.path().join("ledger.lock")).unwrap();
+    rustix::fs::flock(&hangs, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    ledger.add(&account(1, "a"), &call(1, 1, 1));
+    let error = file.flush(&ledger, |_| true, now()).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    drop(hangs);
+    assert!(file.flush(&ledger, |_| true, now()).unwrap());
+    assert_eq!(total(&open(dir.path()).0).of(Column::Calls), 2);
+}
+
+#[test]
 fn a_row_that_another_process_folded_is_not_counted_twice() {
     let dir = tempfile::tempdir().unwrap();
     let (first, mut first_file) = open(dir.path());
