@@ -90,7 +90,7 @@ impl Calls {
     /// Nothing was sent: the resource is left alone for now.
     pub(super) fn was_not_asked(&mut self) {
         if let Some(last) = self.0.last_mut() {
-            last.times -= 1;
+            last.times = last.times.saturating_sub(1);
         }
         self.0.retain(|asked| asked.times > 0);
     }
