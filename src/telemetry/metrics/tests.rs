@@ -187,14 +187,6 @@ fn what_is_counted_is_shown() {
             1.0,
         ),
         (
-            r#"aqueduct_ai_tokens_total{model="tiny",repo="repo-a",resource="res-a",source="reported",type="input"}"#,
-            5.0,
-        ),
-        (
-            r#"aqueduct_ai_fallbacks_total{from="res-a",model="tiny",repo="repo-a",to="res-b"}"#,
-            1.0,
-        ),
-        (
             r#"aqueduct_request_duration_seconds_bucket{class="read",proto="s3",repo="repo-a",status="2xx",le="0.01"}"#,
             2.0,
         ),
@@ -226,9 +218,17 @@ fn what_is_counted_is_shown() {
 }
 
 #[test]
-fn calls_of_models_have_the_names_of_conventions_too() {
+fn calls_of_models_are_shown_in_our_names_and_in_those_of_conventions() {
     let text = full().render();
     for (series, expected) in [
+        (
+            r#"aqueduct_ai_tokens_total{model="tiny",repo="repo-a",resource="res-a",source="reported",type="input"}"#,
+            5.0,
+        ),
+        (
+            r#"aqueduct_ai_fallbacks_total{from="res-a",model="tiny",repo="repo-a",to="res-b"}"#,
+            1.0,
+        ),
         (
             r#"gen_ai_client_token_usage_bucket{gen_ai_operation_name="chat",gen_ai_provider_name="anthropic",gen_ai_request_model="tiny",gen_ai_token_type="input",resource="res-a",le="4"}"#,
             0.0,
