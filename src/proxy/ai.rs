@@ -11,6 +11,7 @@ mod deliver;
 mod lane;
 mod models;
 mod sign;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
