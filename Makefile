@@ -41,7 +41,7 @@ test: check
 	testbed/with azurite $(SETUP) cargo test $(FLAGS) --lib storage::azure -- --ignored
 
 test-long: check
-	PROPTEST_CASES=20000 AQUEDUCT_CRASH_RUNS=200 AQUEDUCT_STALLED_READERS=1000 $(SETUP) cargo test $(FLAGS)
+	PROPTEST_CASES=20000 AQUEDUCT_CRASH_RUNS=200 AQUEDUCT_STALLED_READERS=1000 AQUEDUCT_LANE_STREAMS=1000 $(SETUP) cargo test $(FLAGS)
 	fuzz/run 60
 	AQUEDUCT_BIN=$(BUILT) tests/attack/run
 	AQUEDUCT_BIN=$(BUILT) tests/sdk/run --long

@@ -2,11 +2,13 @@
 
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct::telemetry::access_log::{AccessLog, Entry, Flags, Sink, UpstreamEntry};
-use aqueduct::telemetry::labels::{Op, Proto};
-use aqueduct::telemetry::metrics::{Metrics, RequestSample, UpstreamSample};
+use aqueduct::telemetry::labels::{GenAiOp, Op, Proto, Provider, TokenSource};
+use aqueduct::telemetry::ledger::{Account, Call, Ledger, Tokens};
+use aqueduct::telemetry::metrics::{GenAiSample, Metrics, RequestSample, UpstreamSample};
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -42,6 +44,54 @@ fn counting(criterion: &mut Criterion) {
     });
     criterion.bench_function("metrics/scrape", |bencher| {
         bencher.iter(|| metrics.render());
+    });
+}
+
+fn calls_of_models(criterion: &mut Criterion) {
+    let metrics = Metrics::new();
+    let (repository, resource) = (metrics.repository("prod"), metrics.resource("openai"));
+    let call = Call {
+        tokens: Tokens {
+            input: 900,
+            output: 80,
+            cached: 500,
+            ..Tokens::default()
+        },
+        source: Some(TokenSource::Reported),
+        failed: false,
+        took: Duration::from_millis(900),
+        at: 1_800_000_000,
+    };
+    let ledger = Ledger::default();
+    criterion.bench_function("ledger/a call", |bencher| {
+        bencher.iter(|| {
+            let meters = repository.model(&resource, black_box("gpt-4o-mini"));
+            meters.spent(call.tokens, TokenSource::Reported);
+            let account = Account {
+                repository: Uuid::from_u128(1),
+                resource: Uuid::from_u128(2),
+                key: Uuid::from_u128(3),
+                model: Arc::clone(meters.model()),
+            };
+            ledger.add(&account, black_box(&call));
+        });
+    });
+    let meters = repository.model(&resource, "gpt-4o-mini");
+    let sample = GenAiSample {
+        tokens: Some(call.tokens),
+        error: None,
+        client: Duration::from_millis(900),
+        server: Some(Duration::from_millis(901)),
+        first_chunk: Some(Duration::from_millis(90)),
+        per_chunk: Some(Duration::from_millis(9)),
+        first_token: Some(Duration::from_millis(91)),
+        per_token: Some(Duration::from_millis(10)),
+    };
+    criterion.bench_function("metrics/a call in OpenTelemetry's names", |bencher| {
+        bencher.iter(|| {
+            let meters = meters.gen_ai(black_box(Provider::OpenAi));
+            meters.call(GenAiOp::Chat, black_box(&sample));
+        });
     });
 }
 
@@ -101,5 +151,5 @@ fn entry() -> Entry<'static> {
     }
 }
 
-criterion_group!(benches, counting, logging);
+criterion_group!(benches, counting, calls_of_models, logging);
 criterion_main!(benches);

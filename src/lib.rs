@@ -20,7 +20,7 @@
 //!   reloading, and the one way in which keys are written ([`config::store`]).
 //! - [`proxy`]: sockets, timers and the two body pumps; with [`app`] the only place that knows Pingora.
 //! - [`admin`]: the admin API as a function from a request to an answer.
-//! - [`telemetry`]: metrics, access log, audit log, trace ids.
+//! - [`telemetry`]: metrics, access log, audit log, the ledger of what was spent at models, trace ids.
 //! - [`app`]: composes all of it; [`cli`]: the command line; [`demo`]: Aqueduct over upstreams of its own.
 //! - [`error`], [`protocol`], [`secret`], [`message`]: leaves that everybody may use; [`sabotage`]: faults on demand,
 //!   in debug builds.
@@ -38,7 +38,7 @@
 //! proxy::form      a browser's form: its fields, its policy, then as any upload
 //! proxy::upload    client -> verification, tail held back -> upstream
 //! proxy::relay     upstream -> client
-//! proxy::record    metrics and log line
+//! proxy::record    metrics, ledger and log line
 //! ```
 //!
 //! An AI request takes `proxy::ai` in the place of `proxy::storage`: its body names its model, so it is held

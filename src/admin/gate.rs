@@ -139,11 +139,13 @@ pub(super) fn authenticate(
 /// Whether a role is enough.
 pub(super) fn may(role: Role, need: Need) -> bool {
     match (role, need) {
-        (Role::Admin | Role::Operator, _) => true,
+        (Role::Admin, _) => true,
+        (Role::Operator, Need::Metrics | Need::View | Need::Operate) => true,
+        (Role::Operator, Need::Administer) => false,
         (Role::Viewer, Need::Metrics | Need::View) => true,
-        (Role::Viewer, Need::Operate) => false,
+        (Role::Viewer, Need::Operate | Need::Administer) => false,
         (Role::Metrics, Need::Metrics) => true,
-        (Role::Metrics, Need::View | Need::Operate) => false,
+        (Role::Metrics, Need::View | Need::Operate | Need::Administer) => false,
     }
 }
 

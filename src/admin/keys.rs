@@ -185,15 +185,20 @@ fn uuid(text: &str) -> Option<Uuid> {
     hyphenated.then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
-/// The members of a body. A `repoId` in it must be the path's.
-fn body(call: &Call<'_>, repository: Uuid) -> Result<Map<String, Value>, Failure> {
-    let body = &call.request.body;
+/// The members of a body; none of an empty one.
+pub(super) fn members(body: &[u8]) -> Result<Map<String, Value>, Failure> {
     if body.is_empty() {
         return Ok(Map::new());
     }
-    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
-        return Err(Failure::invalid("the body is not a JSON object"));
-    };
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) | Err(_) => Err(Failure::invalid("the body is not a JSON object")),
+    }
+}
+
+/// The members of a body. A `repoId` in it must be the path's.
+fn body(call: &Call<'_>, repository: Uuid) -> Result<Map<String, Value>, Failure> {
+    let members = members(&call.request.body)?;
     match members.get("repoId") {
         None | Some(Value::Null) => {}
         Some(Value::String(id)) if uuid(id) == Some(repository) => {}
@@ -204,7 +209,10 @@ fn body(call: &Call<'_>, repository: Uuid) -> Result<Map<String, Value>, Failure
     Ok(members)
 }
 
-fn string<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Failure> {
+pub(super) fn string<'a>(
+    body: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'a str>, Failure> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -230,7 +238,7 @@ fn access(body: &Map<String, Value>) -> Result<Option<Access>, Failure> {
     }
 }
 
-fn ai_type(body: &Map<String, Value>) -> Result<Option<AiType>, Failure> {
+pub(super) fn ai_type(body: &Map<String, Value>) -> Result<Option<AiType>, Failure> {
     let Some(given) = string(body, "aiType")? else {
         return Ok(None);
     };

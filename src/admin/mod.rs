@@ -9,9 +9,12 @@ mod answer;
 mod events;
 mod gate;
 mod keys;
+mod models;
 mod process;
+mod query;
 mod repositories;
 mod routes;
+mod spending;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,15 +22,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::config::live::Live;
 use crate::config::store::{Caller, KeyStore};
+use crate::policy::route::{Repository, Resource};
 use crate::sabotage::{self, Point};
 use crate::telemetry::audit::{Actor, Audit, Outcome, Record};
 use crate::telemetry::labels::AdminRoute;
+use crate::telemetry::ledger::Ledger;
 use answer::Failure;
 pub use answer::{AdminResponse, Code};
 use gate::{Identity, Throttle};
+pub use models::{Served, Trial};
 use routes::{Endpoint, Found};
 
 /// Bytes of a request body. Stops a client with a token from filling memory; the listener should stop reading
@@ -56,25 +63,43 @@ pub struct Callbacks {
     pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Members to add to `/-/status`.
     pub status: Box<dyn Fn() -> serde_json::Map<String, serde_json::Value> + Send + Sync>,
+    /// Tries an AI resource by asking it.
+    pub try_resource: TryResource,
+    /// The models that a repository serves, those included that only its resources know.
+    pub models: Models,
 }
+
+type TryResource = Box<dyn Fn(&Arc<Resource>) -> Trial + Send + Sync>;
+type Models = Box<dyn Fn(&Repository) -> Vec<Served> + Send + Sync>;
 
 /// What the admin API works on, for the life of the process.
 pub struct AdminState {
     live: Arc<Live>,
     store: Arc<KeyStore>,
     audit: Audit,
+    ledger: Arc<Ledger>,
     callbacks: Callbacks,
     throttle: Throttle,
+    /// Held while a resource is tried.
+    trying: Mutex<()>,
 }
 
 impl AdminState {
-    pub fn new(live: Arc<Live>, store: Arc<KeyStore>, audit: Audit, callbacks: Callbacks) -> Self {
+    pub fn new(
+        live: Arc<Live>,
+        store: Arc<KeyStore>,
+        audit: Audit,
+        ledger: Arc<Ledger>,
+        callbacks: Callbacks,
+    ) -> Self {
         Self {
             live,
             store,
             audit,
+            ledger,
             callbacks,
             throttle: Throttle::default(),
+            trying: Mutex::new(()),
         }
     }
 }
@@ -172,6 +197,10 @@ fn dispatch(endpoint: Endpoint, call: &Call<'_>) -> Result<AdminResponse, Failur
         Endpoint::UpdateKey(family) => keys::update(call, family),
         Endpoint::DeleteKey(family) => keys::delete(call, family),
         Endpoint::Events => events::list(call),
+        Endpoint::AiResources => Ok(models::list(call)),
+        Endpoint::AiStats => Ok(spending::stats(call)),
+        Endpoint::ValidateAi => models::validate(call),
+        Endpoint::AiModels => models::models(call),
         Endpoint::NotBuilt => Err(Failure::new(
             Code::NotImplemented,
             "this endpoint is not part of this version",
@@ -196,6 +225,10 @@ fn public_endpoint(found: &Found<'_>, metrics_public: bool) -> Option<Endpoint> 
         | Endpoint::UpdateKey(_)
         | Endpoint::DeleteKey(_)
         | Endpoint::Events
+        | Endpoint::AiResources
+        | Endpoint::AiStats
+        | Endpoint::ValidateAi
+        | Endpoint::AiModels
         | Endpoint::NotBuilt => None,
     }
 }

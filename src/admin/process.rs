@@ -39,6 +39,10 @@ pub(super) fn answer_public(
         | Endpoint::UpdateKey(_)
         | Endpoint::DeleteKey(_)
         | Endpoint::Events
+        | Endpoint::AiResources
+        | Endpoint::AiStats
+        | Endpoint::ValidateAi
+        | Endpoint::AiModels
         | Endpoint::NotBuilt => Err(Failure::new(Code::NotFound, "there is no such path")),
     }
 }

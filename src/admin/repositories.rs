@@ -1,10 +1,9 @@
 //! `GET /repo`: the repositories with what is attached to them, without any credential.
 
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::answer::AdminResponse;
-use super::{Call, keys};
+use super::{Call, keys, query};
 use crate::config::snapshot::KeyEntry;
 use crate::config::store::ai_type_word;
 use crate::keys::Family;
@@ -12,13 +11,13 @@ use crate::policy::route::{Bucket, Repository, Resource, ResourceKind};
 use crate::protocol::Protocol;
 
 /// There is one workspace; clients that ask for it get this.
-const WORKSPACE: &str = "00000000-0000-0000-0000-000000000001";
+pub(super) const WORKSPACE: &str = "00000000-0000-0000-0000-000000000001";
 
 /// Repositories have no creation date of their own; clients expect one.
-const CREATED_AT: &str = "2026-01-01T00:00:00.000Z";
+pub(super) const CREATED_AT: &str = "2026-01-01T00:00:00.000Z";
 
 pub(super) fn list(call: &Call<'_>) -> AdminResponse {
-    let wanted = ids(call.query, "repoId");
+    let wanted = query::ids(call.query, "repoId");
     let snapshot = call.state.live.current();
     let keys = call.state.store.by_repository();
     let repositories: Vec<Value> = snapshot
@@ -121,20 +120,4 @@ pub(super) fn endpoint(resource: &Resource) -> String {
     let scheme = if origin.tls { "https" } else { "http" };
     let authority = String::from_utf8_lossy(origin.authority.as_bytes());
     format!("{scheme}://{authority}{}", origin.base_path)
-}
-
-/// The uuids of one query parameter: comma-joined, maybe escaped. What clients send for "none" is none.
-fn ids(query: &str, name: &str) -> Vec<String> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| *key == name)
-        .flat_map(|(_, value)| {
-            let value = value.replace("%2C", ",").replace("%2c", ",");
-            let ids = value.split(',').map(str::to_ascii_lowercase);
-            ids.collect::<Vec<_>>()
-        })
-        .filter(|id| !matches!(id.as_str(), "" | "undefined" | "null"))
-        .map(|id| Uuid::try_parse(&id).map_or(id, |id| id.to_string()))
-        .collect()
 }

@@ -29,6 +29,11 @@ pub(super) enum Endpoint {
     DeleteKey(Family),
     /// What was changed.
     Events,
+    AiResources,
+    /// What was spent at them.
+    AiStats,
+    ValidateAi,
+    AiModels,
     /// Ours, in a later version.
     NotBuilt,
 }
@@ -39,6 +44,8 @@ pub(super) enum Need {
     Metrics,
     View,
     Operate,
+    /// What makes calls of our own.
+    Administer,
 }
 
 impl Endpoint {
@@ -52,10 +59,14 @@ impl Endpoint {
             | Self::Repositories
             | Self::ListKeys(_)
             | Self::Events
+            | Self::AiResources
+            | Self::AiStats
+            | Self::AiModels
             | Self::NotBuilt => Need::View,
             Self::Reload | Self::CreateKey(_) | Self::UpdateKey(_) | Self::DeleteKey(_) => {
                 Need::Operate
             }
+            Self::ValidateAi => Need::Administer,
         }
     }
 }
@@ -92,6 +103,10 @@ pub(super) fn label(path: &str) -> AdminRoute {
         ["-", "config"] => AdminRoute::Config,
         ["repo"] => AdminRoute::Repositories,
         ["systemevent"] => AdminRoute::Events,
+        ["ai", "llm"] | ["ai", "llm", "available"] => AdminRoute::AiResources,
+        ["ai", "llm", "stats"] => AdminRoute::AiStats,
+        ["ai", "llm", _, "validate"] => AdminRoute::ValidateAi,
+        ["ai", "models"] => AdminRoute::AiModels,
         ["repo", _, "apikey"] => AdminRoute::ApiKeys,
         ["repo", _, "apikey", _] => AdminRoute::ApiKey,
         ["repo", _, "ai", "apikey"] => AdminRoute::AiApiKeys,
@@ -167,8 +182,8 @@ fn allow(methods: &[(&str, Endpoint)]) -> HeaderValue {
 type Row = (&'static str, &'static [(&'static str, Endpoint)]);
 
 use Endpoint::{
-    Config, CreateKey, DeleteKey, Events, Health, ListKeys, Metrics, NotBuilt, Ready, Reload,
-    Repositories, Status, UpdateKey,
+    AiModels, AiResources, AiStats, Config, CreateKey, DeleteKey, Events, Health, ListKeys,
+    Metrics, NotBuilt, Ready, Reload, Repositories, Status, UpdateKey, ValidateAi,
 };
 use Family::{Ai, Storage};
 
@@ -212,12 +227,12 @@ const ROUTES: &[Row] = &[
     ("bucket/*/validate", &[("POST", NotBuilt)]),
     ("bucket/*/status", &[("GET", NotBuilt)]),
     ("bucket/*/stats", &[("POST", NotBuilt)]),
-    ("ai/llm", &[("GET", NotBuilt), ("POST", NotBuilt)]),
-    ("ai/llm/available", &[("GET", NotBuilt)]),
-    ("ai/llm/stats", &[("GET", NotBuilt)]),
+    ("ai/llm", &[("GET", AiResources), ("POST", NotBuilt)]),
+    ("ai/llm/available", &[("GET", AiResources)]),
+    ("ai/llm/stats", &[("GET", AiStats)]),
     ("ai/llm/*", &[("PUT", NotBuilt), ("DELETE", NotBuilt)]),
-    ("ai/llm/*/validate", &[("POST", NotBuilt)]),
-    ("ai/models", &[("POST", NotBuilt)]),
+    ("ai/llm/*/validate", &[("POST", ValidateAi)]),
+    ("ai/models", &[("POST", AiModels)]),
     ("apikeys", &[("GET", NotBuilt), ("POST", NotBuilt)]),
     ("apikeys/*", &[("PUT", NotBuilt), ("DELETE", NotBuilt)]),
     ("stats/daily", &[("GET", NotBuilt)]),

@@ -1,6 +1,7 @@
 //! Requests over [`handle`], as data.
 
 mod events;
+mod spending;
 
 use http::header::{HOST, HeaderName};
 use serde_json::{Value, json};
@@ -26,10 +27,12 @@ fn bench_with(prepare: impl FnOnce(&Fixture)) -> Bench {
         metrics: Box::new(|| "aqueduct_up 1\n".to_owned()),
         ready: Box::new(|| Err("still starting".to_owned())),
         status: Box::new(|| serde_json::Map::from_iter([("connections".to_owned(), 7.into())])),
+        try_resource: Box::new(|_| Trial::Bad("the resource refused with status 401".to_owned())),
+        models: Box::new(spending::models),
     };
     let audit = Audit::new(&fixture.state());
     Bench {
-        state: AdminState::new(live, store, audit, callbacks),
+        state: AdminState::new(live, store, audit, Arc::default(), callbacks),
         fixture,
     }
 }

@@ -3,24 +3,31 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::BUILD;
-use crate::admin::{AdminState, Callbacks};
+use crate::admin::{AdminState, Callbacks, Trial};
 use crate::config::live::Live;
 use crate::config::snapshot::Snapshot;
 use crate::config::store::KeyStore;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::keys::Family;
 use crate::policy::health::Phase;
+use crate::policy::route::Resource;
+use crate::proxy::ai;
 use crate::proxy::clock;
 use crate::proxy::drain;
 use crate::proxy::engine::Engine;
+use crate::proxy::probe::{self, Can, Verdict};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::labels::{BreakerState, KeyFamily, KeyState, ObjectKind};
+
+/// Longest time that trying a resource may take.
+const TRY_MAX: Duration = Duration::from_secs(10);
 
 /// Composes the admin API, and clears away what a writer that was cut off left behind.
 pub(super) fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Arc<AdminState> {
@@ -38,12 +45,14 @@ pub(super) fn state(engine: &Arc<Engine>, live: &Arc<Live>) -> Arc<AdminState> {
         Arc::clone(live),
         Arc::new(store),
         audit,
+        Arc::clone(&engine.ledger),
         callbacks(engine),
     ))
 }
 
 fn callbacks(engine: &Arc<Engine>) -> Callbacks {
     let (metrics, status) = (Arc::clone(engine), Arc::clone(engine));
+    let (trying, listing) = (Arc::clone(engine), Arc::clone(engine));
     Callbacks {
         metrics: Box::new(move || render(&metrics)),
         ready: Box::new(|| {
@@ -54,6 +63,29 @@ fn callbacks(engine: &Arc<Engine>) -> Callbacks {
             }
         }),
         status: Box::new(move || describe(&status)),
+        try_resource: Box::new(move |resource| {
+            Handle::current().block_on(try_resource(&trying, resource))
+        }),
+        models: Box::new(move |repository| {
+            Handle::current().block_on(ai::catalog(&listing, repository))
+        }),
+    }
+}
+
+/// Asks a resource for its models. Of what went wrong no more is told than helps: not where it was asked.
+async fn try_resource(engine: &Engine, resource: &Arc<Resource>) -> Trial {
+    let probing = probe::probe(&engine.dialer, &engine.credentials, resource);
+    let Ok(found) = tokio::time::timeout(TRY_MAX, probing).await else {
+        return Trial::Bad("the resource did not answer in time".to_owned());
+    };
+    match found.result {
+        Ok(Can::Models(Verdict::Yes | Verdict::YesOnNothing)) => Trial::Good,
+        Ok(Can::Models(Verdict::No(status, _))) => {
+            Trial::Bad(format!("the resource refused with status {status}"))
+        }
+        Ok(Can::Storage { .. }) => Trial::NotTried,
+        Err(error) if error.kind() == Kind::Unsupported => Trial::NotTried,
+        Err(error) => Trial::Bad(error.message().to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@
 mod admin;
 pub mod command;
 mod drain;
-mod last_used;
+mod keep;
 mod listeners;
 mod observer;
 mod signals;
@@ -34,6 +34,7 @@ use crate::proxy::engine::Engine;
 use crate::proxy::gate::Gate;
 use crate::telemetry::access_log::{AccessLog, Sink};
 use crate::telemetry::labels::{ReloadResult, ReloadTrigger, WatchMode};
+use crate::telemetry::ledger::Ledger;
 use crate::telemetry::metrics::{Build, Metrics};
 use drain::Stops;
 use listeners::Bound;
@@ -112,9 +113,11 @@ pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), St
     observer.applied(&snapshot);
     live.observe(observer);
     let watch = Arc::new(watch(&live)?);
-    let last_used = last_used::Keeper::start(&live).map_err(|error| {
-        Error::internal("cannot start keeping the last use of keys").with_source(error)
-    })?;
+    let keeping = |error| Error::internal("cannot keep what is counted").with_source(error);
+    let kept = [
+        keep::last_used(&live).map_err(keeping)?,
+        keep::ledger(&live, &engine.ledger).map_err(keeping)?,
+    ];
     let admin = admin::state(&engine, &live);
     if engine.admin.set(admin).is_err() {
         return Err(Error::internal("the admin API was composed twice").into());
@@ -124,7 +127,7 @@ pub fn serve(dir: &Path, fallback: Fallback, on_ready: OnReady) -> Result<(), St
     runtime.block_on(run(&engine, &watch, bound, on_ready))?;
     // What still runs is past its deadline.
     runtime.shutdown_background();
-    drop(last_used);
+    drop(kept);
     engine.log.close();
     Ok(())
 }
@@ -207,6 +210,7 @@ fn engine(live: &Arc<Live>, metrics: &Arc<Metrics>, snapshot: &Snapshot) -> Resu
         dialer: Dialer::new(),
         credentials: Credentials::default(),
         metrics: Arc::clone(metrics),
+        ledger: Arc::new(Ledger::default()),
         log: AccessLog::open(Sink::Stdout, metrics.log_dropped())?,
         gate: Arc::new(Gate::new(descriptors())),
         ai: AiState::default(),

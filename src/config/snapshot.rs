@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub tls: TlsSettings,
     pub cors: Option<Cors>,
     pub log: LogSettings,
+    /// Whether calls of models are counted under the names of OpenTelemetry too.
+    pub gen_ai_metrics: bool,
     pub limits: GlobalLimits,
     /// Of all requests together.
     pub limiter: Arc<Limiter>,

@@ -6,10 +6,12 @@
 
 mod account;
 mod body;
+mod catalog;
 mod deliver;
 mod lane;
 mod models;
 mod sign;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,8 @@ use crate::proxy::record::{AiRecord, Record};
 use crate::proxy::{cors, head, ids, relay, respond, storage};
 use crate::sabotage::{self, Point};
 use crate::telemetry::labels::{Op, Proto};
+
+pub use catalog::catalog;
 
 /// Of a refusal, read to see whether it blames what we added.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -502,7 +506,7 @@ fn count_fallback(
 }
 
 /// The `model` label: configured names only, so that clients cannot make series.
-fn label<'a>(endpoint: &AiEndpoint, model: &'a str) -> &'a str {
+pub(super) fn label<'a>(endpoint: &AiEndpoint, model: &'a str) -> &'a str {
     if endpoint.by_name.contains_key(model) {
         model
     } else {

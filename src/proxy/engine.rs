@@ -21,6 +21,7 @@ use crate::proxy::dial::Dialer;
 use crate::proxy::gate::Gate;
 use crate::proxy::record::Record;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::ledger::Ledger;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::TraceParent;
 
@@ -30,6 +31,7 @@ pub struct Engine {
     pub dialer: Dialer,
     pub credentials: Credentials,
     pub metrics: Arc<Metrics>,
+    pub ledger: Arc<Ledger>,
     pub log: AccessLog,
     pub gate: Arc<Gate>,
     pub ai: AiState,

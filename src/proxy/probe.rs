@@ -28,7 +28,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub struct Finding {
     pub name: Arc<str>,
     pub kind: &'static str,
-    pub result: Result<Can, String>,
+    pub result: Result<Can>,
 }
 
 /// What a credential can do.
@@ -97,7 +97,7 @@ pub async fn probe(
     Finding {
         name: Arc::clone(&resource.name),
         kind,
-        result: result.map_err(|error| error.to_string()),
+        result,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is known of a request when it ends: its metrics and its line in the access log.
 
 mod beside;
+mod calls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use crate::telemetry::meters::{RequestSample, UpstreamSample};
 use crate::telemetry::metrics::Inflight;
 use crate::telemetry::trace::TraceParent;
 pub use beside::{Beside, Exchanges};
+pub use calls::{Calls, Counted};
 
 /// Status in metrics and logs for a client that left before it was answered.
 const CLIENT_CLOSED: u16 = 499;
@@ -118,6 +120,7 @@ pub struct AiRecord {
     pub first_chunk: Option<Duration>,
     pub per_chunk: Option<Duration>,
     pub finish_reason: Option<Box<str>>,
+    pub calls: Calls,
 }
 
 impl Record {
@@ -171,6 +174,10 @@ impl Record {
     pub fn sending(&mut self, resource: &Arc<Resource>) {
         let now = Instant::now();
         self.exchange_ended(now);
+        let outcome = self.outcome();
+        if let Some(ai) = &mut self.ai {
+            ai.calls.asks(resource, now, outcome);
+        }
         self.resource = Some(Arc::clone(resource));
         self.upstream_sent = Some(now);
         self.upstream_head = None;
@@ -181,8 +188,14 @@ impl Record {
 
     /// An answer that came before those of other resources is the one that counts after all.
     pub fn resumed(&mut self, resource: &Arc<Resource>, answer: &Answer) {
-        let attempts = self.attempts;
+        let (attempts, outcome) = (self.attempts, self.outcome());
+        // No call of its own: it was made before.
+        let mut ai = self.ai.take();
         self.sending(resource);
+        if let Some(ai) = &mut ai {
+            ai.calls.resumes(resource, Instant::now(), outcome);
+        }
+        self.ai = ai;
         self.answered(answer);
         self.attempts = attempts;
         self.is_counted = true;
@@ -239,6 +252,9 @@ impl Record {
     /// The exchange that runs now got no answer.
     pub fn gave_up(&mut self, failed: Failed) -> Error {
         self.attempts = failed.attempts;
+        if let (0, Some(ai)) = (failed.attempts, &mut self.ai) {
+            ai.calls.was_not_asked();
+        }
         self.upstream_failed(&failed.error);
         failed.error
     }
@@ -324,6 +340,7 @@ impl Record {
             self.status = CLIENT_CLOSED;
         }
         self.exchange_ended(end);
+        self.tell_calls(engine, arrived, end);
         let elsewhere = self.upstream_before + self.client_wait;
         let sample = RequestSample {
             proto: self.proto,

@@ -315,6 +315,19 @@ label! {
 }
 
 label! {
+    /// Who makes a model's answer, in OpenTelemetry's words.
+    Provider {
+        Anthropic => "anthropic", Aws => "aws.bedrock", Google => "gcp.gen_ai", OpenAi => "openai",
+        Other => "other",
+    }
+}
+
+label! {
+    /// What a model is asked for, in OpenTelemetry's words.
+    GenAiOp { Chat => "chat", Completion => "text_completion", Embeddings => "embeddings", }
+}
+
+label! {
     /// Who ended a stream before its end.
     AbortSide { Client => "client", Upstream => "upstream", }
 }
@@ -360,6 +373,10 @@ label! {
         AiApiKeys => "/repo/{repoId}/ai/apikey",
         AiApiKey => "/repo/{repoId}/ai/apikey/{id}",
         Events => "/systemevent",
+        AiResources => "/ai/llm",
+        AiStats => "/ai/llm/stats",
+        ValidateAi => "/ai/llm/{id}/validate",
+        AiModels => "/ai/models",
         Health => "/healthz",
         Ready => "/readyz",
         Metrics => "/metrics",

@@ -5,6 +5,7 @@
 //! so a repository that sees three operations has the series of three operations.
 
 mod ai;
+mod gen_ai;
 mod resource;
 
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 pub use ai::AiMeters;
+pub use gen_ai::{GenAiMeters, GenAiSample};
 pub use resource::{ResourceMeters, UpstreamSample};
 
 use super::labels::{AuthFailure, Class, Code, KeyFamily, KeyState, LimitScope, Op, Proto, Status};

@@ -22,12 +22,13 @@ use super::config_meters::{ConfigMeters, set};
 use super::labels::{AdminRoute, Code, ConnectionRejection, ConnectionState, Proto};
 use super::meters::declare_overhead;
 pub use super::meters::{
-    AiMeters, OTHER_MODEL, RepositoryMeters, RequestSample, ResourceMeters, UpstreamSample,
+    AiMeters, GenAiSample, OTHER_MODEL, RepositoryMeters, RequestSample, ResourceMeters,
+    UpstreamSample,
 };
 use super::process;
 use super::registry::Group;
 
-/// Bounds of histograms, in seconds.
+/// Bounds of histograms, in seconds where nothing else is said.
 pub(super) mod buckets {
     pub(in crate::telemetry) const DURATION: &[f64] = &[
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0,
@@ -44,6 +45,29 @@ pub(super) mod buckets {
     ];
     pub(in crate::telemetry) const OPERATION: &[f64] = &[
         0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
+    ];
+    /// Powers of 4, in tokens.
+    pub(in crate::telemetry) const GEN_AI_TOKENS: &[f64] = &[
+        1.0,
+        4.0,
+        16.0,
+        64.0,
+        256.0,
+        1_024.0,
+        4_096.0,
+        16_384.0,
+        65_536.0,
+        262_144.0,
+        1_048_576.0,
+        4_194_304.0,
+        16_777_216.0,
+        67_108_864.0,
+    ];
+    pub(in crate::telemetry) const GEN_AI_FIRST_TOKEN: &[f64] = &[
+        0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    ];
+    pub(in crate::telemetry) const GEN_AI_PER_TOKEN: &[f64] = &[
+        0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
     ];
 }
 

@@ -107,7 +107,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         part: "admin",
-        may: &["config", "policy", "keys", "telemetry"],
+        may: &["config", "policy", "keys", "message", "telemetry"],
     },
     Layer {
         part: "app",

@@ -7,6 +7,8 @@ mod admin_writes;
 #[cfg(test)]
 mod ai;
 #[cfg(test)]
+mod ai_resources;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod batch_delete;
@@ -48,7 +50,11 @@ mod http2;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod lane_streams;
+#[cfg(test)]
 mod layering;
+#[cfg(test)]
+mod ledger;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

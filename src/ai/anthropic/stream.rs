@@ -168,6 +168,8 @@ impl State {
                     id: message.id,
                     model: message.model,
                 });
+                // Of an answer that is cut short, the prompt is known.
+                out.push(Event::Usage(self.usage.tokens()));
             }
             "content_block_start" => {
                 let block = event.content_block.ok_or_else(|| broken("no block"))?;

@@ -108,7 +108,6 @@ pub(super) struct Contents {
 #[derive(Default)]
 struct State {
     choices: BTreeMap<u32, Choice>,
-    usage: Option<Usage>,
 }
 
 #[derive(Default)]
@@ -151,9 +150,9 @@ impl State {
             id: answer.response_id,
             model: answer.model_version,
         });
-        if let Some(usage) = answer.usage_metadata {
-            self.usage = Some(usage.tokens());
-        }
+        // It comes with every piece: of an answer that is cut short, the prompt is known.
+        let usage = answer.usage_metadata.map(WireUsage::tokens);
+        out.extend(usage.map(Event::Usage));
         let blocked = answer
             .prompt_feedback
             .and_then(|feedback| feedback.block_reason);
@@ -201,7 +200,6 @@ impl State {
 
     /// The end of the message; without a finished candidate it is none.
     fn end(&mut self, out: &mut Vec<Event>) {
-        out.extend(self.usage.map(Event::Usage));
         let mut finished = false;
         for (index, choice) in &mut self.choices {
             let Some(native) = choice.finish.take() else {

@@ -55,6 +55,7 @@ pub(super) fn snapshot(
         },
         cors: root.cors.as_ref().map(cors),
         log: log(root.log.as_ref()),
+        gen_ai_metrics: root.metrics.as_ref().and_then(|it| it.gen_ai) != Some(false),
         limits: limits(root.limits.clone().unwrap_or_default()),
         limiter,
         admin: admin(root, &listen),

@@ -97,7 +97,7 @@ section! {
     /// Read at start only.
     "[process]" Process {
         optional {
-            /// Where Aqueduct keeps what it must remember: audit log, revoked ids, last good config.
+            /// Where Aqueduct keeps what it must remember: audit log, revoked ids, ledger, last good config.
             /// Default `/var/lib/aqueduct`.
             state_dir: Option<Spanned<String>>,
             /// Threads of the data plane; 0, the default: one a core.
@@ -276,6 +276,8 @@ section! {
         optional {
             /// Add a `key` label to the token counters. Default false.
             per_key: Option<Spanned<bool>>,
+            /// Count calls of models under the names of OpenTelemetry too (`gen_ai_*`). Default true.
+            gen_ai: Option<bool>,
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What an answer costs: its tokens and times, for the metrics and the log.
+//! What an answer costs: its tokens and times, for the metrics, the ledger and the log.
 
 use std::time::{Duration, Instant};
 
-use crate::ai::usage::{Ending, Notes, Source, Usage};
-use crate::error::Error;
+use crate::ai::usage::{Ending, Notes};
+use crate::error::{Error, Kind};
 use crate::proxy::ai::deliver::Served;
-use crate::proxy::record::Record;
-use crate::telemetry::labels::{AbortSide, TokenSource, TokenType};
+use crate::proxy::record::{Counted, Record};
+use crate::telemetry::labels::AbortSide;
 
 /// When output of a stream was seen.
 pub(super) struct Timing {
@@ -50,32 +50,26 @@ impl Timing {
     }
 }
 
-/// Counts the tokens and times of an answer.
+/// Counts the times of an answer, and notes its tokens for the request's end. `cut`: what broke it off.
 pub(super) fn account(
     record: &mut Record,
     served: &Served<'_>,
     notes: &Notes,
     timing: &Timing,
-    ending: Ending,
+    cut: Option<&Error>,
 ) {
+    let ending = if cut.is_some() {
+        Ending::Cut
+    } else {
+        Ending::Complete
+    };
     let usage = notes.usage(served.request_bytes, ending);
-    let upstream_name = served.candidate.rename.clone();
-    if let Some(ai) = &mut record.ai {
-        ai.model_used = upstream_name.unwrap_or_else(|| ai.model_requested.clone());
-        ai.tokens_in = Some(usage.input);
-        ai.tokens_out = Some(usage.output);
-        ai.first_chunk = timing.first_chunk();
-        ai.per_chunk = timing.per_chunk();
-    }
     let Some(repository) = &record.repository else {
         return;
     };
     let meters = repository
         .meters
         .model(&served.candidate.resource.meters, served.model);
-    for (kind, count) in by_type(usage) {
-        meters.tokens(kind, source(usage.source), count);
-    }
     if let Some(first) = timing.first_chunk() {
         meters.first_chunk(record.op, first);
     }
@@ -83,32 +77,22 @@ pub(super) fn account(
         meters.per_chunk(record.op, mean);
     }
     meters.finished(record.op, timing.asked.elapsed());
-}
-
-pub(super) fn ending(cut: Option<&Error>) -> Ending {
-    if cut.is_some() {
-        Ending::Cut
-    } else {
-        Ending::Complete
-    }
-}
-
-fn by_type(usage: Usage) -> [(TokenType, u64); 5] {
-    [
-        (TokenType::Input, usage.input),
-        (TokenType::Output, usage.output),
-        (TokenType::Cached, usage.cached),
-        (TokenType::CacheWrite, usage.cache_write),
-        (TokenType::Reasoning, usage.reasoning),
-    ]
-}
-
-fn source(source: Source) -> TokenSource {
-    match source {
-        Source::Reported => TokenSource::Reported,
-        Source::Estimated => TokenSource::Estimated,
-        Source::Partial => TokenSource::Partial,
-    }
+    let upstream_name = served.candidate.rename.clone();
+    let Some(ai) = &mut record.ai else {
+        return;
+    };
+    ai.model_used = upstream_name.unwrap_or_else(|| ai.model_requested.clone());
+    ai.tokens_in = Some(usage.input);
+    ai.tokens_out = Some(usage.output);
+    ai.first_chunk = timing.first_chunk();
+    ai.per_chunk = timing.per_chunk();
+    ai.calls.counts(Counted {
+        usage,
+        broke: notes.failed || cut.is_some_and(|error| error.kind() != Kind::ClientGone),
+        first: timing.first,
+        per_chunk: timing.per_chunk(),
+        meters,
+    });
 }
 
 pub(super) fn count_abort(record: &Record, served: &Served<'_>, side: AbortSide) {

@@ -1,33 +1,26 @@
 //! Handing an answer to the client: forwarded first, read beside.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::ai::lane::Stream;
 use crate::ai::openai::downstream::UpstreamLimits;
 use crate::ai::openai::{self, downstream, upstream};
 use crate::ai::plan::Candidate;
 use crate::ai::route::Inference;
-use crate::ai::sse;
 use crate::ai::tap::{SseTap, UsageChunk};
-use crate::ai::usage::{Ending, JsonTap, Notes};
-use crate::error::{Error, Fault, Kind, Result};
+use crate::ai::usage::JsonTap;
+use crate::error::{Error, Kind, Result};
 use crate::message::body::{BodyStep, Chunks, End};
 use crate::policy::route::Resource;
 use crate::proxy::ai::Heard;
-use crate::proxy::ai::account::{Timing, account, count_abort, ending};
+use crate::proxy::ai::account::{Timing, account};
 use crate::proxy::ai::lane::Translated;
+use crate::proxy::ai::stream::{Reader, stream};
 use crate::proxy::client::{AnswerHead, Client};
 use crate::proxy::engine::{Arrived, Engine};
-use crate::proxy::exchange::{Answer, broken};
+use crate::proxy::exchange::Answer;
 use crate::proxy::record::Record;
 use crate::proxy::{cors, relay, respond};
-use crate::telemetry::labels::AbortSide;
-
-/// Silence on a stream before the client is told that it is alive.
-const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// Of a refusal that is handed on, kept to log its code.
 const REFUSAL_KEPT_BYTES_MAX: usize = 8 * 1024;
@@ -140,200 +133,14 @@ async fn translate(
     headers.insert(header::CONTENT_LENGTH, body.len().into());
     let framing = downstream::Framing::Exact;
     let head = client_head(client, arrived, record, (status, &headers), served, framing);
-    account(record, served, &notes, &timing, Ending::Complete);
+    account(record, served, &notes, &timing, None);
     start(client, record, &mut Some(head))?;
     write(client, record, body).await?;
     Ok(true)
 }
 
-/// What reads a stream on its way: beside its bytes, or to write others.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one a stream, and most are taps"
-)]
-enum Reader {
-    Tap(SseTap),
-    Lane(Box<Stream>),
-}
-
-impl Reader {
-    fn push(&mut self, chunk: Bytes, out: &mut Chunks) -> Result<()> {
-        match self {
-            Self::Tap(tap) => tap.push(chunk, out),
-            Self::Lane(lane) => lane.push(chunk, out),
-        }
-    }
-
-    fn finish(&mut self, end: End, out: &mut Chunks) -> Result<()> {
-        match self {
-            Self::Tap(tap) => tap.finish(end, out),
-            Self::Lane(lane) => lane.finish(end, out),
-        }
-    }
-
-    fn notes(&self) -> &Notes {
-        match self {
-            Self::Tap(tap) => tap.notes(),
-            Self::Lane(lane) => lane.notes(),
-        }
-    }
-
-    fn at_boundary(&self) -> bool {
-        match self {
-            Self::Tap(tap) => tap.at_boundary(),
-            Self::Lane(lane) => lane.at_boundary(),
-        }
-    }
-}
-
-/// An event stream: the head goes with the first output, so that until then another resource may be asked.
-async fn stream(
-    engine: &Engine,
-    client: &mut Client,
-    record: &mut Record,
-    (mut answer, mut tap, head): (Answer, Reader, AnswerHead),
-    served: &Served<'_>,
-) -> Result<bool> {
-    let idle_max = served.candidate.resource.timeouts.idle;
-    let mut head = Some(head);
-    let mut timing = Timing::new(record, true);
-    let mut heard_at = Instant::now();
-    let mut told_at = heard_at;
-    let ended = loop {
-        // Each wait that something else ends starts the connection's own timer anew: it gets what is left.
-        let left = idle_max.saturating_sub(heard_at.elapsed());
-        answer.link.session.set_read_timeout(Some(left));
-        let chunk = tokio::select! {
-            biased;
-            chunk = answer.link.session.next_chunk() => chunk.map_err(|error| broken(&error)),
-            idle = client.hear() => match idle {
-                Ok(_) => continue,
-                Err(gone) => break End::Cut(gone),
-            },
-            // What the resource says may be nothing that the client hears.
-            () = pingora::time::sleep(KEEP_ALIVE_EVERY.saturating_sub(told_at.elapsed())) => {
-                told_at = Instant::now();
-                match ping(client, record, &mut head, &tap).await {
-                    Ok(()) => continue,
-                    Err(gone) => break End::Cut(gone),
-                }
-            }
-        };
-        let mut out = Chunks::new();
-        let read = match chunk {
-            Ok(Some(chunk)) => tap.push(chunk, &mut out),
-            Ok(None) => break End::Clean,
-            Err(error) => break End::Cut(error),
-        };
-        if served.has_next && head.is_some() && tap.notes().failed {
-            return Err(failed_first());
-        }
-        let says_nothing = out.is_empty();
-        if let Err(gone) = pass(client, record, &mut head, &mut timing, out).await {
-            break End::Cut(gone);
-        }
-        // What the provider said before it failed was said.
-        if let Err(error) = read {
-            break End::Cut(error);
-        }
-        // Not before: a client that reads slowly is no silence of the resource.
-        heard_at = Instant::now();
-        if !says_nothing {
-            told_at = heard_at;
-        }
-    };
-    let gone = matches!(&ended, End::Cut(error) if error.kind() == Kind::ClientGone);
-    let cut = finish_tap(client, record, &mut head, &mut timing, &mut tap, ended).await;
-    account(record, served, tap.notes(), &timing, ending(cut.as_ref()));
-    if let Some(error) = cut {
-        let side = if gone {
-            AbortSide::Client
-        } else {
-            AbortSide::Upstream
-        };
-        count_abort(record, served, side);
-        return broke_off(client, record, &tap, error).await;
-    }
-    start(client, record, &mut head)?;
-    engine.dialer.release(answer.link).await;
-    Ok(true)
-}
-
-/// A stream that starts with an error: until a byte of it is handed on, the next resource may do better.
-fn failed_first() -> Error {
-    Error::new(
-        Kind::UpstreamUnavailable,
-        "The model's answer started with an error.",
-    )
-}
-
-/// Tells the client of a silent stream that it is alive.
-async fn ping(
-    client: &mut Client,
-    record: &mut Record,
-    head: &mut Option<AnswerHead>,
-    tap: &Reader,
-) -> Result<()> {
-    if tap.at_boundary() {
-        start(client, record, head)?;
-        write(client, record, Bytes::from_static(sse::PING)).await?;
-    }
-    Ok(())
-}
-
-/// Ends the tap; the error of a stream that was cut, by the upstream, the client, or by its own missing end.
-async fn finish_tap(
-    client: &mut Client,
-    record: &mut Record,
-    head: &mut Option<AnswerHead>,
-    timing: &mut Timing,
-    tap: &mut Reader,
-    ended: End,
-) -> Option<Error> {
-    let mut out = Chunks::new();
-    let (end, cut) = match ended {
-        End::Clean => (End::Clean, None),
-        End::Cut(error) => (End::Cut(Error::internal("cut")), Some(error)),
-    };
-    if let Err(error) = tap.finish(end, &mut out) {
-        return Some(error);
-    }
-    if let Err(gone) = pass(client, record, head, timing, out).await {
-        return Some(gone);
-    }
-    cut.or_else(|| {
-        (!tap.notes().is_complete()).then(|| {
-            Error::new(
-                Kind::UpstreamBroken,
-                "The model's answer broke off before its end.",
-            )
-            .with_fault(Fault::Truncated)
-        })
-    })
-}
-
-/// Tells the client of a stream that broke: as a status while that is possible, else in the stream.
-async fn broke_off(
-    client: &mut Client,
-    record: &mut Record,
-    tap: &Reader,
-    error: Error,
-) -> Result<bool> {
-    if error.kind() == Kind::ClientGone || client.answered().is_none() {
-        return Err(error);
-    }
-    let code = openai::error::answer(error.kind()).code;
-    record.error(&error, code.unwrap_or("upstream_error"));
-    if !tap.at_boundary() {
-        write(client, record, Bytes::from_static(sse::BREAK)).await?;
-    }
-    write(client, record, openai::error::encode_event(&error)).await?;
-    // Over HTTP/1 the missing last chunk says it once more; an HTTP/2 reset could overtake the event.
-    Ok(client.is_http2())
-}
-
 /// Writes what a chunk gave, the head before the first of it.
-async fn pass(
+pub(super) async fn pass(
     client: &mut Client,
     record: &mut Record,
     head: &mut Option<AnswerHead>,
@@ -351,7 +158,11 @@ async fn pass(
     Ok(())
 }
 
-fn start(client: &mut Client, record: &mut Record, head: &mut Option<AnswerHead>) -> Result<()> {
+pub(super) fn start(
+    client: &mut Client,
+    record: &mut Record,
+    head: &mut Option<AnswerHead>,
+) -> Result<()> {
     let Some(head) = head.take() else {
         return Ok(());
     };
@@ -359,7 +170,7 @@ fn start(client: &mut Client, record: &mut Record, head: &mut Option<AnswerHead>
     respond::write_head(client, head)
 }
 
-async fn write(client: &mut Client, record: &mut Record, chunk: Bytes) -> Result<()> {
+pub(super) async fn write(client: &mut Client, record: &mut Record, chunk: Bytes) -> Result<()> {
     record.bytes_out += chunk.len() as u64;
     client.write_body(chunk).await
 }
@@ -379,8 +190,7 @@ async fn whole(
         .session
         .set_read_timeout(Some(resource.timeouts.idle));
     let upstream_head = answer.head()?;
-    let counts =
-        upstream_head.status.is_success() && downstream::is_readable(&upstream_head.headers);
+    let counts = upstream_head.status.is_success();
     let mut refusal = (!upstream_head.status.is_success()).then(Vec::new);
     let shown = (upstream_head.status, &upstream_head.headers);
     let framing = downstream::Framing::Exact;
@@ -413,7 +223,7 @@ async fn whole(
     };
     tap.finish(end, &mut Chunks::new())?;
     if counts {
-        account(record, served, tap.notes(), &timing, ending(cut.as_ref()));
+        account(record, served, tap.notes(), &timing, cut.as_ref());
     }
     if let Some(error) = cut {
         return Err(error);

@@ -157,6 +157,9 @@ async fn embed(
         all.tokens = some
             .tokens
             .map(|tokens| all.tokens.unwrap_or_default() + tokens);
+        if let (Some(tokens), Some(ai)) = (all.tokens, &mut record.ai) {
+            ai.calls.sees(Usage::of_input(tokens));
+        }
         last = Some(answer);
     }
     let body = embed::encode(&all, request.encoding, model)?;

@@ -62,6 +62,22 @@ impl ModelCache {
         })
     }
 
+    /// What the resources without a list of their own say they serve, one that is down what it said last.
+    pub(super) async fn of_open(
+        &self,
+        engine: &Engine,
+        endpoint: &AiEndpoint,
+    ) -> Vec<(Arc<Resource>, Arc<Vec<Listed>>)> {
+        let open = endpoint.open.iter();
+        let stale = open.clone().filter(|resource| !self.is_fresh(resource));
+        join_all(stale.map(|resource| self.refresh(engine, resource))).await;
+        open.filter_map(|resource| {
+            let listed = self.0.get(&resource.id)?.listed.clone()?;
+            Some((Arc::clone(resource), listed))
+        })
+        .collect()
+    }
+
     /// Puts the resources first that say they serve `model`: one that does not may answer with another model.
     pub(super) async fn prefer(&self, engine: &Engine, candidates: &mut [Candidate], model: &str) {
         let says_so = |candidate: &Candidate| {

@@ -1,19 +1,21 @@
-//! The handles of one model.
+//! The handles of one model: in our names, and beside them in those of OpenTelemetry.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounter, IntCounterVec};
 
+use super::gen_ai::{GenAiMeters, GenAiVecs};
 use super::{RepositoryVecs, ResourceMeters};
-use crate::telemetry::labels::{AbortSide, Op, TokenSource, TokenType};
+use crate::telemetry::labels::{AbortSide, Op, Provider, TokenSource, TokenType};
+use crate::telemetry::ledger::Tokens;
 use crate::telemetry::registry::Handle;
 
 /// The handles of one model at one resource, for one repository.
 #[derive(Debug)]
 pub struct AiMeters {
     resource: Arc<str>,
-    model: Box<str>,
+    model: Arc<str>,
     tokens: IntCounterVec,
     aborted: IntCounterVec,
     fallbacks: IntCounterVec,
@@ -21,6 +23,8 @@ pub struct AiMeters {
     per_chunk: HistogramVec,
     operation: HistogramVec,
     token_handles: [[Handle<IntCounter>; TokenSource::COUNT]; TokenType::COUNT],
+    gen_ai: GenAiVecs,
+    gen_ai_handles: [OnceLock<Box<GenAiMeters>>; Provider::COUNT],
 }
 
 impl AiMeters {
@@ -35,10 +39,36 @@ impl AiMeters {
             per_chunk: resource.vecs.per_chunk.clone(),
             operation: resource.vecs.operation.clone(),
             token_handles: Default::default(),
+            gen_ai: resource.vecs.gen_ai.clone(),
+            gen_ai_handles: Default::default(),
         }
     }
 
-    pub fn tokens(&self, kind: TokenType, source: TokenSource, count: u64) {
+    /// The value of the `model` label.
+    pub fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+
+    /// The same in OpenTelemetry's names.
+    pub fn gen_ai(&self, provider: Provider) -> &GenAiMeters {
+        self.gen_ai_handles[provider.index()]
+            .get_or_init(|| Box::new(GenAiMeters::new(&self.gen_ai, provider, &self.model)))
+    }
+
+    /// Counts the tokens of one call.
+    pub fn spent(&self, tokens: Tokens, source: TokenSource) {
+        for (kind, count) in [
+            (TokenType::Input, tokens.input),
+            (TokenType::Output, tokens.output),
+            (TokenType::Cached, tokens.cached),
+            (TokenType::CacheWrite, tokens.cache_write),
+            (TokenType::Reasoning, tokens.reasoning),
+        ] {
+            self.tokens(kind, source, count);
+        }
+    }
+
+    fn tokens(&self, kind: TokenType, source: TokenSource, count: u64) {
         if count == 0 {
             return;
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
+use super::gen_ai::GenAiVecs;
 use crate::telemetry::labels::{BreakerState, Class, Code, RetryOutcome, Status, UpstreamError};
 use crate::telemetry::metrics::buckets;
 use crate::telemetry::registry::{Group, Handle};
@@ -44,6 +45,7 @@ pub(super) struct ResourceVecs {
     pub(super) first_chunk: HistogramVec,
     pub(super) per_chunk: HistogramVec,
     pub(super) operation: HistogramVec,
+    pub(super) gen_ai: GenAiVecs,
 }
 
 #[derive(Debug, Default)]
@@ -200,6 +202,7 @@ impl ResourceVecs {
                 &["model", "op"],
                 buckets::OPERATION,
             ),
+            gen_ai: GenAiVecs::new(group),
         }
     }
 }

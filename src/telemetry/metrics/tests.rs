@@ -6,15 +6,44 @@ use std::time::Duration;
 
 use super::*;
 use crate::telemetry::labels::{
-    AbortSide, AuthFailure, KeyFamily, KeyState, LimitScope, ObjectKind, Op, ReloadResult,
-    ReloadTrigger, RetryOutcome, TokenSource, TokenType, UpstreamError, WatchMode,
+    AbortSide, AuthFailure, GenAiOp, KeyFamily, KeyState, LimitScope, ObjectKind, Op, Provider,
+    ReloadResult, ReloadTrigger, RetryOutcome, TokenSource, UpstreamError, WatchMode,
 };
+use crate::telemetry::ledger::Tokens;
 
 /// The labels that may exist. A new one is added on purpose, with its bound in mind.
-const VOCABULARY: [&str; 25] = [
-    "proto", "op", "class", "repo", "resource", "code", "status", "reason", "state", "scope",
-    "model", "type", "source", "side", "from", "to", "trigger", "result", "hash", "kind", "mode",
-    "family", "route", "outcome", "cn",
+const VOCABULARY: [&str; 30] = [
+    "proto",
+    "op",
+    "class",
+    "repo",
+    "resource",
+    "code",
+    "status",
+    "reason",
+    "state",
+    "scope",
+    "model",
+    "type",
+    "source",
+    "side",
+    "from",
+    "to",
+    "trigger",
+    "result",
+    "hash",
+    "kind",
+    "mode",
+    "family",
+    "route",
+    "outcome",
+    "cn",
+    // Those of OpenTelemetry, for its metrics alone.
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+    "gen_ai_token_type",
+    "error_type",
 ];
 
 fn sample(op: Op, status: u16) -> RequestSample {
@@ -51,7 +80,7 @@ fn full() -> Metrics {
     resource.error(UpstreamError::Connect);
     resource.retry(RetryOutcome::Succeeded);
     let model = repository.model(&resource, "tiny");
-    model.tokens(TokenType::Input, TokenSource::Reported, 5);
+    spend(&model);
     model.aborted(AbortSide::Client);
     model.fallback(&metrics.resource("res-b"));
     model.first_chunk(Op::ChatCompletions, Duration::from_millis(40));
@@ -82,6 +111,37 @@ fn full() -> Metrics {
     metrics.started(build, now);
     drop(metrics.connection(Proto::S3));
     metrics
+}
+
+/// A call that went well, and one that did not.
+fn spend(model: &AiMeters) {
+    let tokens = Tokens {
+        input: 5,
+        output: 3,
+        cached: 2,
+        ..Tokens::default()
+    };
+    model.spent(tokens, TokenSource::Reported);
+    model.gen_ai(Provider::Anthropic).call(
+        GenAiOp::Chat,
+        &GenAiSample {
+            tokens: Some(tokens),
+            client: Duration::from_millis(300),
+            server: Some(Duration::from_millis(310)),
+            first_chunk: Some(Duration::from_millis(30)),
+            per_chunk: Some(Duration::from_millis(20)),
+            first_token: Some(Duration::from_millis(40)),
+            per_token: Some(Duration::from_millis(80)),
+            error: None,
+        },
+    );
+    model.gen_ai(Provider::Anthropic).call(
+        GenAiOp::Chat,
+        &GenAiSample {
+            error: Some("529"),
+            ..GenAiSample::default()
+        },
+    );
 }
 
 fn value(text: &str, series: &str) -> Option<f64> {
@@ -127,14 +187,6 @@ fn what_is_counted_is_shown() {
             1.0,
         ),
         (
-            r#"aqueduct_ai_tokens_total{model="tiny",repo="repo-a",resource="res-a",source="reported",type="input"}"#,
-            5.0,
-        ),
-        (
-            r#"aqueduct_ai_fallbacks_total{from="res-a",model="tiny",repo="repo-a",to="res-b"}"#,
-            1.0,
-        ),
-        (
             r#"aqueduct_request_duration_seconds_bucket{class="read",proto="s3",repo="repo-a",status="2xx",le="0.01"}"#,
             2.0,
         ),
@@ -166,6 +218,43 @@ fn what_is_counted_is_shown() {
 }
 
 #[test]
+fn calls_of_models_are_shown_in_our_names_and_in_those_of_conventions() {
+    let text = full().render();
+    for (series, expected) in [
+        (
+            r#"aqueduct_ai_tokens_total{model="tiny",repo="repo-a",resource="res-a",source="reported",type="input"}"#,
+            5.0,
+        ),
+        (
+            r#"aqueduct_ai_fallbacks_total{from="res-a",model="tiny",repo="repo-a",to="res-b"}"#,
+            1.0,
+        ),
+        (
+            r#"gen_ai_client_token_usage_bucket{gen_ai_operation_name="chat",gen_ai_provider_name="anthropic",gen_ai_request_model="tiny",gen_ai_token_type="input",resource="res-a",le="4"}"#,
+            0.0,
+        ),
+        (
+            r#"gen_ai_client_token_usage_sum{gen_ai_operation_name="chat",gen_ai_provider_name="anthropic",gen_ai_request_model="tiny",gen_ai_token_type="output",resource="res-a"}"#,
+            3.0,
+        ),
+        (
+            r#"gen_ai_client_operation_duration_seconds_count{error_type="",gen_ai_operation_name="chat",gen_ai_provider_name="anthropic",gen_ai_request_model="tiny",resource="res-a"}"#,
+            1.0,
+        ),
+        (
+            r#"gen_ai_client_operation_duration_seconds_count{error_type="529",gen_ai_operation_name="chat",gen_ai_provider_name="anthropic",gen_ai_request_model="tiny",resource="res-a"}"#,
+            1.0,
+        ),
+        (
+            r#"gen_ai_server_time_per_output_token_seconds_bucket{gen_ai_operation_name="chat",gen_ai_provider_name="anthropic",gen_ai_request_model="tiny",resource="res-a",le="0.1"}"#,
+            1.0,
+        ),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
+    }
+}
+
+#[test]
 fn a_name_has_the_same_handles_until_it_leaves_the_config() {
     let metrics = full();
     let before = metrics.repository("repo-a");
@@ -193,7 +282,11 @@ fn models_beyond_the_bound_are_counted_together() {
     let (repository, resource) = (metrics.repository("r"), metrics.resource("s"));
     for number in 0..1100 {
         let model = repository.model(&resource, &format!("m{number}"));
-        model.tokens(TokenType::Output, TokenSource::Reported, 1);
+        let tokens = Tokens {
+            output: 1,
+            ..Tokens::default()
+        };
+        model.spent(tokens, TokenSource::Reported);
     }
     let text = metrics.render();
     let other = r#"aqueduct_ai_tokens_total{model="other",repo="r",resource="s",source="reported",type="output"}"#;
@@ -223,8 +316,9 @@ fn every_metric_follows_the_conventions() {
 }
 
 fn lint_name(name: &str, kind: &str) {
+    let prefixes = ["aqueduct_", "gen_ai_", "process_"];
     assert!(
-        name.starts_with("aqueduct_") || name.starts_with("process_"),
+        prefixes.iter().any(|prefix| name.starts_with(prefix)),
         "{name}"
     );
     assert_eq!(
@@ -236,13 +330,15 @@ fn lint_name(name: &str, kind: &str) {
         assert!(!name.ends_with(unit), "{name}");
     }
     if kind == "histogram" {
-        assert!(name.ends_with("_seconds"), "{name}");
+        let counts_tokens = name == "gen_ai_client_token_usage";
+        assert!(name.ends_with("_seconds") || counts_tokens, "{name}");
     }
 }
 
 fn lint_series(line: &str, kinds: &BTreeMap<&str, &str>) {
     let (series, _) = line.rsplit_once(' ').unwrap();
     let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let of_conventions = name.starts_with("gen_ai_");
     let family = ["_bucket", "_sum", "_count"]
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix))
@@ -255,6 +351,8 @@ fn lint_series(line: &str, kinds: &BTreeMap<&str, &str>) {
         .filter(|pair| !pair.is_empty())
     {
         let (label, _) = pair.split_once('=').unwrap();
+        let is_theirs = label.starts_with("gen_ai_") || label == "error_type";
+        assert!(of_conventions || !is_theirs, "{label} of {name}");
         let known = VOCABULARY.contains(&label)
             || (label == "le" && name.ends_with("_bucket"))
             || (family == "aqueduct_build_info" && ["version", "commit", "rustc"].contains(&label));

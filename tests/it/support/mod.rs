@@ -1,5 +1,6 @@
 //! What the integration tests stand on: a faulty origin, a raw client, a signer, and a running Aqueduct.
 
+pub(crate) mod lanes;
 pub(crate) mod origin;
 pub(crate) mod raw;
 pub(crate) mod server;

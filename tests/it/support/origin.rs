@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Stops a test whose peer sends a head without end.
@@ -58,6 +58,8 @@ pub(crate) enum Step {
     Pause(Duration),
     /// Waits for a word from the test.
     Wait(Arc<Notify>),
+    /// Waits until the test lets one more connection go on.
+    Permit(Arc<Semaphore>),
     /// Does nothing until the other side hangs up.
     Stall,
     /// Closes in order, both ways.
@@ -77,6 +79,8 @@ pub(crate) struct Seen {
     pub(crate) resets: usize,
     /// How often [`Step::Flood`] wrote its bytes.
     pub(crate) floods: usize,
+    /// Connections that have come to a [`Step::Permit`].
+    pub(crate) waiting: usize,
 }
 
 type Script = dyn Fn(&Received, usize) -> Vec<Step> + Send + Sync;
@@ -286,6 +290,11 @@ impl Connection {
             }
             Step::Wait(word) => {
                 word.notified().await;
+                true
+            }
+            Step::Permit(permits) => {
+                self.record.send_modify(|seen| seen.waiting += 1);
+                permits.acquire().await.unwrap().forget();
                 true
             }
             Step::Stall => {

@@ -101,6 +101,20 @@ const tests = {
     assert.deepEqual((await request("GET", `repo?repoId=${unknown}`)).repos, []);
   },
 
+  async ai_resources_and_what_was_spent_at_them() {
+    const { aiLlms } = await request("GET", "ai/llm?workspaceId=undefined");
+    assert.ok(aiLlms.length > 0 && aiLlms.every((one) => one.key === null && one.endpoint && one.aiType));
+    const { stats } = await request("GET", `ai/llm/stats?aiLlmId=${aiLlms[0].id}`);
+    const { aiLlmId, ...totals } = stats[0];
+    assert.equal(aiLlmId, aiLlms[0].id);
+    for (const name of ["ApiCalls", "TokensIn", "TokensOut", "LlmTokensIn", "LlmTokensOut", "PolicyViolations", "Alerts", "Blocks"]) {
+      assert.match(totals[`total${name}`], /^\d+$/, name);
+    }
+    assert.equal((await request("GET", "ai/llm/stats")).stats.length, aiLlms.length);
+    const { models } = await request("POST", "ai/models", { repoId });
+    assert.ok(models.some(({ id, aiType }) => id === "tiny" && aiType === "OTHER"));
+  },
+
   async events_tell_what_was_changed() {
     const made = await request("POST", `repo/${repoId}/apikey`, { name: "seen", accessType: "READ" });
     await request("DELETE", `repo/${repoId}/apikey/${made.id}`);
@@ -117,7 +131,7 @@ const tests = {
     await refused(404, "NOT_IMPLEMENTED", () => request("POST", "auth/login", {}));
     await refused(405, "METHOD_NOT_ALLOWED", () => request("PATCH", "repo", {}));
     // No body, and so no content type: not to be refused for that.
-    await refused(501, "NOT_IMPLEMENTED", () => request("POST", `ai/llm/${unknown}/validate`));
+    await refused(403, "FORBIDDEN", () => request("POST", `ai/llm/${unknown}/validate`));
     await refused(501, "NOT_IMPLEMENTED", () => request("DELETE", "systemevent/read", { ids: [1] }));
     await refused(413, "INVALID_REQUEST", () => request("POST", `repo/${repoId}/apikey`, { name: "x".repeat(1 << 20) }));
   },
