@@ -96,8 +96,14 @@ struct WireDelta {
 /// What an open block of a stream is.
 #[derive(Debug)]
 enum Block {
-    Thought { signature: String },
-    Call(u32),
+    Thought {
+        signature: String,
+    },
+    Call {
+        number: u32,
+        /// Arguments that came with the start, as those of calls that code made do: they count if no others follow.
+        input: Option<String>,
+    },
     Other,
 }
 
@@ -138,15 +144,7 @@ pub(super) fn reply(body: &[u8], out: &mut Vec<Event>) -> Result<()> {
     });
     for (index, block) in message.content.into_iter().enumerate() {
         let index = index as u64;
-        let input = block.input.as_ref().map(|input| input.get().to_owned());
         state.start(index, block, out)?;
-        if let (Some(Block::Call(call)), Some(json)) = (state.blocks.get(&index), input) {
-            out.push(Event::Arguments {
-                choice: 0,
-                call: *call,
-                json,
-            });
-        }
         state.stop(index, out);
     }
     finish(message.stop_reason, message.stop_details, out);
@@ -228,7 +226,11 @@ impl State {
                     name: block.name.unwrap_or_default(),
                     seal: None,
                 });
-                Block::Call(call)
+                let input = block.input.map(|input| input.get().to_owned());
+                Block::Call {
+                    number: call,
+                    input: input.filter(|input| input != "{}"),
+                }
             }
             _ => Block::Other,
         };
@@ -243,13 +245,12 @@ impl State {
             ("signature_delta", Some(Block::Thought { signature })) => {
                 signature.push_str(&delta.signature.unwrap_or_default());
             }
-            ("input_json_delta", Some(Block::Call(call))) => {
+            ("input_json_delta", Some(Block::Call { number, input })) => {
                 let json = delta.partial_json.filter(|json| !json.is_empty());
-                out.extend(json.map(|json| Event::Arguments {
-                    choice: 0,
-                    call: *call,
-                    json,
-                }));
+                if let Some(json) = json {
+                    *input = None;
+                    out.push(arguments(*number, json));
+                }
             }
             ("citations_delta", _) => out.extend(delta.citation.and_then(citation)),
             _ => {}
@@ -261,7 +262,13 @@ impl State {
             Some(Block::Thought { signature }) if !signature.is_empty() => {
                 out.push(sealed(signature, false));
             }
-            Some(Block::Call(call)) => out.push(Event::CallEnded { choice: 0, call }),
+            Some(Block::Call { number, input }) => {
+                out.extend(input.map(|json| arguments(number, json)));
+                out.push(Event::CallEnded {
+                    choice: 0,
+                    call: number,
+                });
+            }
             Some(Block::Thought { .. } | Block::Other) | None => {}
         }
     }
@@ -279,6 +286,14 @@ fn push_text(text: Option<String>, out: &mut Vec<Event>) {
 fn thought(text: Option<String>) -> Option<Event> {
     let text = text.filter(|text| !text.is_empty())?;
     Some(Event::Thought { choice: 0, text })
+}
+
+fn arguments(call: u32, json: String) -> Event {
+    Event::Arguments {
+        choice: 0,
+        call,
+        json,
+    }
 }
 
 fn sealed(data: String, redacted: bool) -> Event {

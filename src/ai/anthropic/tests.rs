@@ -412,6 +412,21 @@ fn a_repeated_start_changes_nothing() {
     );
 }
 
+/// As recorded of a call that the model's own code made: no delta follows.
+#[test]
+fn arguments_that_come_with_the_start_of_a_call_count() {
+    let stream = concat!(
+        "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"m\",\"usage\":{}}}\n\n",
+        "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",",
+        "\"name\":\"f\",\"input\":{\"city\":\"Boston\"}}}\n\n",
+        "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+        "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{}}\n\n",
+        "data: {\"type\":\"message_stop\"}\n\n",
+    );
+    let (text, _) = streamed(std::iter::once(stream.as_bytes())).unwrap();
+    assert_eq!(text.matches("Boston").count(), 1, "{text}");
+}
+
 /// Envoy #2290, Portkey #1509: servers that tell the prompt's tokens with the last message only.
 #[test]
 fn counts_of_the_last_message_replace_those_before() {
