@@ -235,8 +235,8 @@ async fn an_error_has_the_protocols_shape() {
         ),
         (
             format!("GET /{BUCKET}/k HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS a:b\r\n\r\n"),
-            400,
-            "InvalidRequest",
+            403,
+            "AccessDenied",
         ),
     ] {
         client.send(&head).await;
