@@ -125,6 +125,10 @@ fn serve(mut socket: TcpStream) -> io::Result<()> {
 fn answer(socket: &mut TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    // Google's models are asked with the headers of its storage.
+    if models::is_googles(target) {
+        return models::answer(socket, target, body);
+    }
     if let Some(cloud) = clouds::Cloud::of(head) {
         let answer = cloud.answer(method, target);
         if method == "PUT" && matches!(cloud, clouds::Cloud::Gcs) {

@@ -39,6 +39,11 @@ struct Events {
     after: Vec<u8>,
 }
 
+/// Whether a path is one of Google's models.
+pub(crate) fn is_googles(target: &str) -> bool {
+    target.contains("enerateContent")
+}
+
 /// Answers a `POST` that no store knows.
 pub(crate) fn answer(socket: &mut TcpStream, target: &str, body: &[u8]) -> io::Result<()> {
     let wire = Wire::of(target);
@@ -53,7 +58,7 @@ impl Wire {
     fn of(target: &str) -> Self {
         if target.ends_with("/messages") {
             Self::Anthropic
-        } else if target.contains("enerateContent") {
+        } else if is_googles(target) {
             Self::Google
         } else if target.contains("/converse") {
             Self::Bedrock
